@@ -1,0 +1,33 @@
+# Every command a contributor needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_VERSION := 0.13.9
+MEMBERS := $(sort $(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
+EDITABLES := $(foreach member,$(MEMBERS),-e $(dir $(member)))
+STAMP := $(VENV)/.setup-stamp
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check format lint types imports proto proto-check docs docs-check lock test test-unit test-integration test-chaos bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Create .venv with the locked dependencies and the workspace
+
+$(UV):
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "mltrainer needs Python 3.11, 3.12 or 3.13; set PYTHON=… to one of them")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(STAMP): $(UV) requirements.lock $(MEMBERS)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(EDITABLES)
+	touch $(STAMP)
+
+lock: $(UV) ## Re-lock the dependencies, keeping existing pins
+	$(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url $(foreach member,$(MEMBERS),--no-emit-package mltrainer-$(notdir $(patsubst %/,%,$(dir $(member))))) \
+	  --group dev $(MEMBERS) -o requirements.lock >/dev/null

@@ -1,0 +1,1 @@
+"""The mltrainer command and the local stack."""

@@ -1,0 +1,1 @@
+"""Mechanisms every service needs: calls, settings, telemetry, databases."""

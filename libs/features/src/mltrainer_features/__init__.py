@@ -1,0 +1,1 @@
+"""Feature and label formulas, the same for stream and backfill."""

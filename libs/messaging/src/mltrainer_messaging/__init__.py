@@ -1,0 +1,1 @@
+"""Outbox, inbox, relay, consumers and dead letters over Kafka."""

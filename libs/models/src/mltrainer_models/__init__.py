@@ -1,0 +1,1 @@
+"""Artifact formats, loaders, preprocessing and prediction; the computation key."""

@@ -1,0 +1,1 @@
+"""Fixtures, fakes, builders and conformance suites."""
