@@ -31,3 +31,22 @@ lock: $(UV) ## Re-lock the dependencies, keeping existing pins
 	$(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-annotate --no-header \
 	  --no-emit-index-url $(foreach member,$(MEMBERS),--no-emit-package mltrainer-$(notdir $(patsubst %/,%,$(dir $(member))))) \
 	  --group dev $(MEMBERS) -o requirements.lock >/dev/null
+
+PROTOC := $(BIN)/python -m grpc_tools.protoc
+PROTO_OUT := libs/protos/src
+proto: setup ## Format, lint, check breaking changes and regenerate the contracts
+	cd proto && buf format -w
+	$(MAKE) --no-print-directory proto-lint
+	rm -rf $(PROTO_OUT)/mltrainer $(PROTO_OUT)/inference $(PROTO_OUT)/flagd
+	$(PROTOC) -I proto -I proto/third_party --python_out=$(PROTO_OUT) --grpc_python_out=$(PROTO_OUT) \
+	  --mypy_out=quiet:$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) \
+	  $(sort $(shell cd proto && find mltrainer -name '*.proto') $(shell cd proto/third_party && find . -name '*.proto' -printf '%P\n'))
+	touch $(PROTO_OUT)/mltrainer/py.typed
+
+.PHONY: proto-lint
+proto-lint:
+	cd proto && buf lint && buf format -d --exit-code
+	test ! -f proto/released.binpb || (cd proto && buf breaking --against released.binpb)
+
+proto-check: setup proto-lint ## Fail where committed generated code differs from the contracts
+	scripts/check_generated.sh
