@@ -1,1 +1,59 @@
-"""Feature and label formulas, the same for stream and backfill."""
+"""Feature and label formulas for daily bars, the same for stream and backfill.
+
+Every formula reads a fixed window of bars that ends at its own bar. So the stream path, which sees a bounded
+look-back, and the backfill path, which sees everything, give the same values.
+"""
+
+from mltrainer_features.bars import (
+    BAR_SCHEMA,
+    BarProblem,
+    BarProblemReason,
+    BarSchemaError,
+    FeatureError,
+    InvalidBarsError,
+    find_bar_problems,
+    split_bars,
+)
+from mltrainer_features.compute import (
+    MAX_LOOK_BACK_BARS,
+    Readiness,
+    bounded_history,
+    compute_features,
+    cross_section_readiness,
+)
+from mltrainer_features.definitions import (
+    VIEWS,
+    FeatureDefinition,
+    FeatureView,
+    UnknownViewError,
+    feature_names,
+    resolve_views,
+    view_digest,
+)
+from mltrainer_features.labels import LABEL_SCHEMA, TargetKind, compute_labels
+
+__all__ = [
+    "BAR_SCHEMA",
+    "LABEL_SCHEMA",
+    "MAX_LOOK_BACK_BARS",
+    "VIEWS",
+    "BarProblem",
+    "BarProblemReason",
+    "BarSchemaError",
+    "FeatureDefinition",
+    "FeatureError",
+    "FeatureView",
+    "InvalidBarsError",
+    "Readiness",
+    "TargetKind",
+    "UnknownViewError",
+    "bounded_history",
+    "compute_features",
+    "compute_labels",
+    "cross_section_readiness",
+    "feature_names",
+    "find_bar_problems",
+    "resolve_views",
+    "split_bars",
+    "view_digest",
+]

@@ -1,0 +1,97 @@
+"""Computes features from bars: the one path of stream and backfill."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from mltrainer_features.bars import require_valid_bars
+from mltrainer_features.definitions import VIEWS, FeatureDefinition, resolve_views
+from mltrainer_features.kernels import KERNELS, RANK_KERNEL, RANKED
+from mltrainer_features.panel import Panel
+from mltrainer_features.windows import Floats
+
+MAX_LOOK_BACK_BARS = max(view.max_look_back_bars for view in VIEWS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the cross-section of one event time is whole."""
+
+    event_time: datetime
+    missing_symbols: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """True when every expected symbol has its bar."""
+        return not self.missing_symbols
+
+
+def compute_features(
+    bars: pl.DataFrame, views: Sequence[str] | None = None, since_event_time: datetime | None = None
+) -> pl.DataFrame:
+    """Computes the features of some views, one row per bar, sorted by event time and symbol.
+
+    A feature whose window reaches back before the first bar is null. Market and cross-section features are
+    computed over the symbols that have a bar at that event time; a bar that arrives later changes them, see
+    `cross_section_readiness`. Rows before `since_event_time` serve as look-back only; `bounded_history` says
+    which are needed.
+
+    Raises:
+        UnknownViewError: no view of that name exists.
+        BarSchemaError: a column is missing or of another type.
+        InvalidBarsError: a bar is unusable; `split_bars` removes such bars.
+    """
+    definitions = [feature for view in resolve_views(views) for feature in view.features]
+    require_valid_bars(bars)
+    panel = Panel(bars)
+    columns = {feature.name: pl.Series(_values(panel, feature), nan_to_null=True) for feature in definitions}
+    features = panel.keys.with_columns(**columns)
+    if since_event_time is not None:
+        features = features.filter(pl.col("event_time") >= since_event_time)
+    return features.sort("event_time", "symbol")
+
+
+def bounded_history(
+    bars: pl.DataFrame, since_event_time: datetime, look_back_bars: int = MAX_LOOK_BACK_BARS
+) -> pl.DataFrame:
+    """Keeps the bars that decide the features from `since_event_time` on.
+
+    It starts where every symbol that traded within the last `look_back_bars` dates has that many bars before
+    the given time.
+    """
+    before = bars.filter(pl.col("event_time") < since_event_time)
+    recent_dates = before["event_time"].unique().sort(descending=True).head(look_back_bars)
+    if recent_dates.is_empty():
+        return bars
+    present = bars.filter(pl.col("event_time") >= recent_dates[-1])["symbol"].unique()
+    starts = (
+        before.filter(pl.col("symbol").is_in(present.implode()))
+        .group_by("symbol")
+        .agg(pl.col("event_time").top_k(look_back_bars).min())
+    )
+    return bars.filter(pl.col("event_time") >= starts["event_time"].min()) if starts.height else bars
+
+
+def cross_section_readiness(
+    bars: pl.DataFrame, expected_symbols: Collection[str], event_time: datetime
+) -> Readiness:
+    """Says which expected symbols have no bar at an event time."""
+    present = set(bars.filter(pl.col("event_time") == event_time)["symbol"].to_list())
+    return Readiness(event_time, tuple(sorted(set(expected_symbols) - present)))
+
+
+def _values(panel: Panel, feature: FeatureDefinition) -> Floats:
+    if feature.kernel != RANK_KERNEL:
+        return KERNELS[feature.kernel](panel, feature.span)
+    kernel, span = RANKED[feature.name]
+    return _cross_sectional_rank(panel, KERNELS[kernel](panel, span))
+
+
+def _cross_sectional_rank(panel: Panel, values: Floats) -> Floats:
+    ranked = panel.keys.with_columns(value=pl.Series(values, nan_to_null=True)).select(
+        rank=((pl.col("value").rank("average") - 0.5) / pl.col("value").count()).over("event_time")
+    )
+    return np.asarray(ranked["rank"].fill_null(np.nan).to_numpy())

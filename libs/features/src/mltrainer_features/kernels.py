@@ -1,0 +1,169 @@
+"""The code of every feature, by the kernel name of its definition."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mltrainer_features.panel import Panel
+from mltrainer_features.windows import (
+    Floats,
+    lagged,
+    trailing_cross_product,
+    trailing_maximum,
+    trailing_sums,
+    trailing_weighted_sum,
+)
+
+VARIANCE_FLOOR = 1e-8
+ABSOLUTE_RETURN_FLOOR = 1e-4
+EWMA_DECAY = 0.94
+# A flat price leaves rounding noise of this size in a sum of squares; a ratio of two such sums means nothing.
+CROSS_PRODUCT_FLOOR = 1e-16
+
+Kernel = Callable[[Panel, int], Floats]
+
+
+def floored_log(values: Floats, floor: float) -> Floats:
+    """Takes logarithms of values not below a floor; NaN stays NaN."""
+    return np.log(np.maximum(values, floor))
+
+
+def _log_mean(values: Floats, span: int, floor: float = VARIANCE_FLOOR) -> Floats:
+    return floored_log(trailing_sums(values, (span,))[span] / span, floor)
+
+
+def _log_return(panel: Panel, span: int) -> Floats:
+    return panel.to_rows(panel.log_close - lagged(panel.log_close, span))
+
+
+def _log_variance_matrix(panel: Panel, span: int) -> Floats:
+    return _log_mean(panel.returns**2, span)
+
+
+def _log_variance(panel: Panel, span: int) -> Floats:
+    return panel.to_rows(_log_variance_matrix(panel, span))
+
+
+def _log_abs_return(panel: Panel, span: int) -> Floats:
+    return panel.to_rows(_log_mean(np.abs(panel.returns), span, ABSOLUTE_RETURN_FLOOR))
+
+
+def _log_downside_variance(panel: Panel, span: int) -> Floats:
+    return panel.to_rows(_log_mean(np.minimum(panel.returns, 0.0) ** 2, span))
+
+
+def _log_upside_variance(panel: Panel, span: int) -> Floats:
+    return panel.to_rows(_log_mean(np.maximum(panel.returns, 0.0) ** 2, span))
+
+
+def _log_max_abs_return(panel: Panel, span: int) -> Floats:
+    return panel.to_rows(floored_log(trailing_maximum(np.abs(panel.returns), span), ABSOLUTE_RETURN_FLOOR))
+
+
+def _log_ewma_variance(panel: Panel, span: int) -> Floats:
+    weights = [EWMA_DECAY**lag for lag in range(span)]
+    total = trailing_weighted_sum(panel.returns**2, weights)
+    return panel.to_rows(floored_log(total / sum(weights), VARIANCE_FLOOR))
+
+
+def _variance_of_variance(panel: Panel, span: int) -> Floats:
+    weekly = _log_variance_matrix(panel, 5)
+    return panel.to_rows(np.sqrt(trailing_cross_product(weekly, weekly, span) / span))
+
+
+def _market_return(panel: Panel, span: int) -> Floats:
+    return panel.market_to_rows(trailing_sums(panel.market, (span,))[span])
+
+
+def _market_log_variance(panel: Panel, span: int) -> Floats:
+    return panel.market_to_rows(_log_mean(panel.market**2, span))
+
+
+def _average_log_variance(panel: Panel, span: int) -> Floats:
+    return panel.market_to_rows(_log_mean(panel.market_square, span))
+
+
+def _log_dispersion(panel: Panel, span: int) -> Floats:
+    return panel.market_to_rows(_log_mean(panel.market_square - panel.market**2, span))
+
+
+def _relative_log_variance(panel: Panel, span: int) -> Floats:
+    return _log_variance(panel, span) - _average_log_variance(panel, span)
+
+
+def _log_return_between(newest: int, oldest: int) -> Kernel:
+    def kernel(panel: Panel, _span: int) -> Floats:
+        return panel.to_rows(lagged(panel.log_close, newest) - lagged(panel.log_close, oldest))
+
+    return kernel
+
+
+def _drawdown(panel: Panel, span: int) -> Floats:
+    return panel.to_rows(panel.log_close - trailing_maximum(panel.log_close, span))
+
+
+def _mean_gap(panel: Panel, span: int) -> Floats:
+    return panel.to_rows(panel.log_close - trailing_sums(panel.log_close, (span,))[span] / span)
+
+
+def _trend(panel: Panel, span: int) -> Floats:
+    squares = trailing_sums(panel.returns**2, (span,))[span]
+    total = trailing_sums(panel.returns, (span,))[span]
+    return panel.to_rows(total / np.sqrt(np.maximum(squares, VARIANCE_FLOOR)))
+
+
+def _up_share(panel: Panel, span: int) -> Floats:
+    rises = np.where(np.isnan(panel.returns), np.nan, (panel.returns > 0).astype(np.float64))
+    return panel.to_rows(trailing_sums(rises, (span,))[span] / span)
+
+
+def _correlation_market(panel: Panel, span: int) -> Floats:
+    market = panel.market_beside_own
+    product = trailing_cross_product(panel.returns, market, span)
+    own = trailing_cross_product(panel.returns, panel.returns, span)
+    scale = np.sqrt(
+        np.maximum(own, CROSS_PRODUCT_FLOOR) * np.maximum(_market_squares(panel, span), CROSS_PRODUCT_FLOOR)
+    )
+    return panel.to_rows(product / scale)
+
+
+def _beta_market(panel: Panel, span: int) -> Floats:
+    product = trailing_cross_product(panel.returns, panel.market_beside_own, span)
+    return panel.to_rows(product / _market_squares(panel, span))
+
+
+def _market_squares(panel: Panel, span: int) -> Floats:
+    market = panel.market_beside_own
+    return np.maximum(trailing_cross_product(market, market, span), CROSS_PRODUCT_FLOOR)
+
+
+KERNELS: dict[str, Kernel] = {
+    "log_return": _log_return,
+    "market_return": _market_return,
+    "log_variance": _log_variance,
+    "log_abs_return": _log_abs_return,
+    "log_downside_variance": _log_downside_variance,
+    "log_upside_variance": _log_upside_variance,
+    "log_max_abs_return": _log_max_abs_return,
+    "log_ewma_variance": _log_ewma_variance,
+    "variance_of_variance": _variance_of_variance,
+    "market_log_variance": _market_log_variance,
+    "average_log_variance": _average_log_variance,
+    "momentum_252_22": _log_return_between(22, 252),
+    "momentum_66_5": _log_return_between(5, 66),
+    "drawdown": _drawdown,
+    "mean_gap": _mean_gap,
+    "trend": _trend,
+    "up_share": _up_share,
+    "correlation_market": _correlation_market,
+    "beta_market": _beta_market,
+    "relative_log_variance": _relative_log_variance,
+    "log_dispersion": _log_dispersion,
+}
+RANK_KERNEL = "rank"
+RANKED: dict[str, tuple[str, int]] = {
+    "rank_return_5": ("log_return", 5),
+    "rank_return_22": ("log_return", 22),
+    "rank_log_variance_22": ("log_variance", 22),
+    "rank_momentum_252_22": ("momentum_252_22", 252),
+}
