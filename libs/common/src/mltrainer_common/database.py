@@ -1,18 +1,22 @@
-"""Opens a service's database, SQLite or PostgreSQL, so that concurrent writers never lose an update in silence."""
+"""Opens a service's database, SQLite or PostgreSQL, so that concurrent writers never lose an update."""
 
+import asyncio
+import random
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import DateTime, Table
+from sqlalchemy import Connection, DateTime, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.types import TypeDecorator
 
 T = TypeVar("T")
@@ -20,19 +24,20 @@ T = TypeVar("T")
 _BUSY_TIMEOUT_MS = 5_000
 _READER_POOL_SIZE = 4
 _CONFLICT_SQLSTATES = frozenset({"40001", "40P01"})
-# 08 connection, 25006 read-only, 53 insufficient resources (disk full), 57P shutdown, 58 system error.
+# Classes: 08 connection, 53 resources (disk full), 57P shutdown, 58 system; 25006 is a read-only server.
 _UNAVAILABLE_SQLSTATES = ("08", "25006", "53", "57P", "58")
-_UNAVAILABLE_SQLITE_TEXTS = (
-    "full",
-    "readonly",
-    "unable to open",
-    "disk i/o",
-    "locked",
-    "busy",
-    "malformed",
-    "not a database",
+_UNAVAILABLE_SQLITE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOTADB,
+    }
 )
-_CONNECT_ERRORS = (OSError, DBAPIError, PoolTimeoutError)
 
 
 class DatabaseUnavailableError(Exception):
@@ -65,11 +70,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == DatabaseDialect.SQLITE else utc
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is SQLAlchemy's
-        """Restores the zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Restores the zone that SQLite does not keep."""
+        if value is None or dialect.name != DatabaseDialect.SQLITE:
+            return value
+        return value.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +116,14 @@ class Database:
 
 @asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[Database]:
-    """Opens `sqlite:///path` or `postgresql://…`, creating the folder of a SQLite file, and closes it at the end.
+    """Opens `sqlite:///path` or `postgresql://…`, creating the folder of a SQLite file; closes it at the end.
+
+    Nothing is connected before the first transaction.
 
     Raises:
-        DatabaseUnavailableError: The folder cannot be made or the database cannot be reached.
+        DatabaseUnavailableError: The folder of the SQLite file cannot be made.
     """
-    database = _create(_async_url(url))
+    database = _create(make_url(url))
     try:
         yield database
     finally:
@@ -124,11 +131,98 @@ async def open_database(url: str) -> AsyncIterator[Database]:
         await database.writer.dispose()
 
 
-async def retry_conflicts(operation: Callable[[], Awaitable[T]], attempts: int = 10) -> T:
-    """Runs a whole transaction again while concurrent ones win."""
-    raise NotImplementedError
+async def retry_conflicts(
+    operation: Callable[[], Awaitable[T]], attempts: int = 10, first_backoff_s: float = 0.005
+) -> T:
+    """Runs an operation that opens its own transaction again while concurrent ones win."""
+    for attempt in range(attempts - 1):
+        try:
+            return await operation()
+        except DatabaseConflictError:
+            await asyncio.sleep(random.uniform(0.5, 1.5) * first_backoff_s * 2**attempt)  # noqa: S311 - jitter
+    return await operation()
 
 
 def upsert(connection: AsyncConnection, table: Table) -> Any:
-    """Returns the dialect's INSERT, which has `on_conflict_do_update` and `on_conflict_do_nothing`."""
-    return (sqlite if connection.dialect.name == DatabaseDialect.SQLITE else postgresql).insert(table)
+    """Returns the dialect's INSERT, with `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    product = sqlite if connection.dialect.name == DatabaseDialect.SQLITE else postgresql
+    return product.insert(table)
+
+
+@asynccontextmanager
+async def _connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    try:
+        connection = await engine.connect()
+    except (OSError, DBAPIError, PoolTimeoutError) as error:
+        raise _unavailable(engine.url, error) from error
+    try:
+        async with connection:
+            # The transaction begins here, not at the first statement: its cost and its wait are the block's.
+            _ = await connection.begin()
+            yield connection
+    except DBAPIError as error:
+        raise _translated(engine.url, error) from error
+
+
+def _translated(url: URL, error: DBAPIError) -> Exception:
+    original = error.orig
+    sqlite_code = getattr(original, "sqlite_errorcode", None)
+    # The low byte of an extended SQLite code is its primary code.
+    if sqlite_code is not None:
+        return _unavailable(url, error) if sqlite_code & 0xFF in _UNAVAILABLE_SQLITE_CODES else error
+    state = getattr(original, "sqlstate", None)
+    if state in _CONFLICT_SQLSTATES:
+        return DatabaseConflictError(f"another transaction changed the same rows of {_shown(url)}")
+    if error.connection_invalidated or (state or "").startswith(_UNAVAILABLE_SQLSTATES):
+        return _unavailable(url, error)
+    return error
+
+
+def _unavailable(url: URL, error: Exception) -> DatabaseUnavailableError:
+    cause = getattr(error, "orig", None) or error
+    return DatabaseUnavailableError(f"database {_shown(url)} cannot serve now: {cause}")
+
+
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
+def _create(url: URL) -> Database:
+    product = DatabaseDialect(url.get_backend_name())
+    if product is DatabaseDialect.POSTGRESQL:
+        url = url.set(drivername="postgresql+asyncpg")
+        # REPEATABLE READ turns a lost update into DatabaseConflictError; the default is silent about it.
+        writer = create_async_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+        return Database(writer, writer.execution_options(postgresql_readonly=True))
+    path = Path(url.database or "")
+    if not url.database or url.database == ":memory:":
+        raise ValueError("SQLite needs a file: two engines do not see one in-memory database")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unavailable(url, error) from error
+    return Database(_sqlite_engine(url, is_writer=True), _sqlite_engine(url, is_writer=False))
+
+
+def _sqlite_engine(url: URL, *, is_writer: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        pool_size=1 if is_writer else _READER_POOL_SIZE,
+        max_overflow=0,
+        # The driver's own transactions begin at the first write, after the reads: that loses updates.
+        connect_args={"isolation_level": None, "timeout": _BUSY_TIMEOUT_MS / 1000},
+    )
+    pragmas = ["journal_mode=WAL", "synchronous=FULL"] if is_writer else ["query_only=ON"]
+
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", *pragmas, "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "begin", begin)
+    return engine
