@@ -32,6 +32,56 @@ lock: $(UV) ## Re-lock the dependencies, keeping existing pins
 	  --no-emit-index-url $(foreach member,$(MEMBERS),--no-emit-package mltrainer-$(notdir $(patsubst %/,%,$(dir $(member))))) \
 	  --group dev $(MEMBERS) -o requirements.lock >/dev/null
 
+check: format-check lint types imports proto-check docs-check ## Everything that needs no test
+
+format: setup ## Format the code
+	ruff format libs services tests benchmarks scripts examples
+	ruff check --fix --quiet libs services tests benchmarks scripts examples
+
+.PHONY: format-check
+format-check: setup
+	ruff format --check --quiet libs services tests benchmarks scripts examples
+
+lint: setup ## Lint
+	ruff check --quiet libs services tests benchmarks scripts examples
+
+SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
+types: setup ## Check the types
+	mypy $(SOURCES)
+
+imports: setup ## Check the import contracts
+	lint-imports --no-cache | tail -n 20
+
+test: check ## What CI calls: checks, then unit, component and integration tests
+	coverage erase
+	pytest -p no:cacheprovider --cov --cov-report= libs services tests
+	coverage report --fail-under=85 | tail -n 1
+
+test-unit: setup ## Tests that start no broker, database server or second process
+	pytest -m "not integration and not chaos" libs services tests
+
+test-integration: setup ## Tests with a real broker, real databases and real processes
+	pytest -m integration libs services tests
+
+test-chaos: setup ## 300 trainings while everything is killed at random; long
+	MLTRAINER_CHAOS_TRAININGS=$${MLTRAINER_CHAOS_TRAININGS:-300} pytest -m chaos --timeout=5400 -s tests/integration/test_kill_everything.py
+
+demo: setup ## Watch the whole platform at work
+	mltrainer demo
+
+bench: setup ## Measure; prints every claimed figure beside its floor or peer
+	python benchmarks/calls/bench.py
+	python benchmarks/interceptors/bench.py
+
+docs: setup ## Regenerate the reference documents from the contracts
+	python scripts/generate_references.py
+
+docs-check: setup ## Fail where a generated reference differs from the contracts
+	python scripts/generate_references.py --check
+
+clean: ## Remove what the tools left behind
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* htmlcov
+
 PROTOC := $(BIN)/python -m grpc_tools.protoc
 PROTO_OUT := libs/protos/src
 proto: setup ## Format, lint, check breaking changes and regenerate the contracts
