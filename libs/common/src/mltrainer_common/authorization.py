@@ -1,6 +1,7 @@
 """Decides by role who may call which method; what is not listed is denied."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -35,7 +36,7 @@ class RoleTable:
     Health is open to all; so is reflection, which is served in development only.
     """
 
-    def __init__(self, methods: Mapping[str, Set[Role]]) -> None:
+    def __init__(self, methods: Mapping[str, AbstractSet[Role]]) -> None:
         self._methods = {method: frozenset(roles) for method, roles in methods.items()}
 
     def roles(self, method: str) -> frozenset[Role]:

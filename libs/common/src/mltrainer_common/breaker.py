@@ -40,8 +40,8 @@ class Permit(Protocol):
         """The peer is unwell: unreachable, too slow, overloaded or broken."""
         ...
 
-    def refused(self) -> None:
-        """The peer is well but said no (not found, invalid, …): neither success nor failure while closed."""
+    def answered(self) -> None:
+        """The peer is well, though it said no or is not done: neither success nor failure while closed."""
         ...
 
     def abandoned(self) -> None:
@@ -61,7 +61,8 @@ class Breaker(Protocol):
 class BreakerPolicy:
     """When a breaker opens: enough failures and a large enough share of the calls in the window.
 
-    A share, not a row of failures: one of two replicas dying fails many calls at once while the other still answers.
+    A share, not a row of failures: one of two replicas dying fails many calls at once while the other
+    still answers.
     """
 
     minimum_failures: int = 10
@@ -111,7 +112,7 @@ class CircuitBreaker:
             if self._probing:
                 raise BreakerOpenError(self._name, self._policy.open_s)
             self._probing = True
-        return _Permit(self, self._generation)
+        return _Permit(self._record, self._generation)
 
     def _enter(self, state: BreakerState) -> None:
         self._state = state
@@ -159,23 +160,23 @@ class CircuitBreaker:
 class _Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    REFUSED = "refused"
+    ANSWERED = "answered"
     ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
 class _Permit:
-    _breaker: CircuitBreaker
-    _generation: int
+    record: Callable[[int, _Outcome], None]
+    generation: int
 
     def succeeded(self) -> None:
-        self._breaker._record(self._generation, _Outcome.SUCCEEDED)  # noqa: SLF001 - one class in two halves
+        self.record(self.generation, _Outcome.SUCCEEDED)
 
     def failed(self) -> None:
-        self._breaker._record(self._generation, _Outcome.FAILED)  # noqa: SLF001 - one class in two halves
+        self.record(self.generation, _Outcome.FAILED)
 
-    def refused(self) -> None:
-        self._breaker._record(self._generation, _Outcome.REFUSED)  # noqa: SLF001 - one class in two halves
+    def answered(self) -> None:
+        self.record(self.generation, _Outcome.ANSWERED)
 
     def abandoned(self) -> None:
-        self._breaker._record(self._generation, _Outcome.ABANDONED)  # noqa: SLF001 - one class in two halves
+        self.record(self.generation, _Outcome.ABANDONED)

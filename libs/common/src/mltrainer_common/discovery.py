@@ -85,7 +85,7 @@ class StaticResolver:
 
 @dataclass(frozen=True, slots=True)
 class StaticPublisher:
-    """Records one instance in `endpoints.json`; the entry outlives it so that a restart gets its port back."""
+    """Records one instance in `endpoints.json`; the entry outlives it, so a restart gets its port back."""
 
     path: Path
     slug: str

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # no stubs exist
 
 STATUS_METADATA_KEY = "grpc-status-details-bin"
 _NO_METADATA: Mapping[str, str] = {}
+
+
+class StartupError(Exception):
+    """A process cannot start; the text is one sentence that says what to do, shown without a traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class RpcError(Exception):
         self.retry_after_s = retry_after_s
 
 
-class RpcFailure(Exception):
+class RpcFailure(Exception):  # noqa: N818 - the counterpart of RpcError, not another kind of it
     """What a caller sees when a call made through `ServiceChannel` fails.
 
     `reason` is empty when the peer sent no details. Reasons made on this side are `NO_ENDPOINTS`,
@@ -82,7 +86,7 @@ ErrorMapper = Callable[[Exception], RpcError | None]
 
 
 def pack_status(error: RpcError, domain: str) -> bytes:
-    """Encodes the error as a `google.rpc.Status` with ErrorInfo, BadRequest and RetryInfo where they apply."""
+    """Encodes a `google.rpc.Status` with ErrorInfo, and BadRequest and RetryInfo where they apply."""
     number = error.code.value[0]
     status = status_pb2.Status(code=number, message=error.message)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=domain, metadata=error.metadata)
@@ -97,7 +101,8 @@ def pack_status(error: RpcError, domain: str) -> bytes:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         _add_detail(status, error_details_pb2.RetryInfo(retry_delay=delay))
-    return status.SerializeToString()
+    packed: bytes = status.SerializeToString()
+    return packed
 
 
 def _add_detail(
@@ -125,7 +130,9 @@ def decode_failure(error: grpc.aio.AioRpcError, peer: str = "", method: str = ""
         reason=info.reason,
         domain=info.domain,
         metadata=info.metadata,
-        field_violations=[FieldViolation(item.field, item.description) for item in bad_request.field_violations],
+        field_violations=[
+            FieldViolation(item.field, item.description) for item in bad_request.field_violations
+        ],
         retry_after_s=delay,
         peer=peer,
         method=method,

@@ -1,4 +1,4 @@
-"""Repeats an asynchronous function a bounded number of times; only for what is idempotent and retried nowhere else."""
+"""Repeats an asynchronous function within bounds: only what is idempotent and retried nowhere else."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ UNAVAILABLE_ONLY: frozenset[grpc.StatusCode] = frozenset({grpc.StatusCode.UNAVAI
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently; waits grow by `multiplier` and are drawn between zero and their bound."""
+    """How often and how patiently; waits grow and are drawn between zero and their bound."""
 
     attempts: int = 4
     initial_backoff_s: float = 0.05
@@ -44,7 +44,7 @@ class RetryBudget:
         self._tokens = min(self._maximum, self._tokens + self._token_ratio)
 
     def withdraw(self) -> bool:
-        """Notes a failure and tells whether it may be retried: while more than half of the tokens are left."""
+        """Notes a failure; it may be retried while more than half of the tokens are left."""
         self._tokens = max(0.0, self._tokens - 1.0)
         return self._tokens > self._maximum / 2
 
@@ -59,15 +59,15 @@ async def retry(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     draw: Callable[[], float] = random.random,
 ) -> _T:
-    """Awaits the function until it succeeds, fails for another reason, or attempts, budget or deadline run out.
+    """Awaits the function until it succeeds, fails otherwise, or attempts, budget or deadline run out.
 
-    Retried are the named exceptions and `RpcFailure` with one of the codes; nothing else, and no cancellation.
+    Retried are the named exceptions and `RpcFailure` with one of the codes; nothing else.
     """
     policy = policy or RetryPolicy()
     for attempt in range(1, policy.attempts + 1):
         try:
             result = await function()
-        except (RpcFailure, *exceptions) as error:
+        except Exception as error:
             wait_s = policy.backoff_s(attempt, draw)
             may_retry = _is_listed(error, exceptions, codes) and (budget is None or budget.withdraw())
             if not may_retry or attempt == policy.attempts or not _fits(wait_s):

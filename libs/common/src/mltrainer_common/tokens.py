@@ -11,6 +11,7 @@ from pathlib import Path
 import jwt
 
 from mltrainer_common.authorization import Role
+from mltrainer_common.errors import StartupError
 
 _ALGORITHM = "HS256"
 _ISSUER = "mltrainer"
@@ -19,7 +20,7 @@ _CLOCK_SKEW_S = 5.0
 _MAXIMAL_CACHED_TOKENS = 4096
 
 
-class TokenKeyError(Exception):
+class TokenKeyError(StartupError):
     """The key file cannot be trusted; the text says what to do."""
 
 
