@@ -1,13 +1,11 @@
 """A real Apache Kafka broker (KRaft, one node, loopback only) as a child process."""
 
 import json
-import os
 import random
 import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
@@ -16,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mltrainer_cli import shim
 from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.java import find_java, resolve_class_path
+from mltrainer_cli.logs import last_error
+from mltrainer_cli.shim import shimmed
 
 HOST = "127.0.0.1"
 _READY_TIMEOUT_S = 60.0
@@ -97,11 +96,6 @@ def start_broker(directory: Path, *, port: int | None = None) -> Iterator[Broker
         yield Broker(prepared.bootstrap_servers, process.pid, prepared.log_file)
     finally:
         _stop(process)
-
-
-def shimmed(command: tuple[str, ...]) -> list[str]:
-    """Prefixes a command so that it dies with this process."""
-    return [sys.executable, "-S", "-E", shim.__file__, str(os.getpid()), *command]
 
 
 def answers(bootstrap_servers: str, timeout_s: float = 1.0) -> bool:
@@ -238,13 +232,6 @@ def _wait_until_ready(process: subprocess.Popen[bytes], prepared: PreparedBroker
                 f"The Kafka broker did not answer in time: see {prepared.log_file}.", ExitCode.TIMED_OUT
             )
         time.sleep(0.05)
-
-
-def last_error(log_file: Path) -> str:
-    """Returns the line of a log that most likely says why its process ended."""
-    lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or "Exception" in line or "ERROR" in line]
-    return (telling or lines or ["it wrote nothing"])[-1].strip()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -24,5 +24,10 @@ def main(arguments: list[str]) -> None:
     os.execv(program[0], program)  # noqa: S606  # becoming the program is the purpose; no shell is involved
 
 
+def shimmed(command: tuple[str, ...]) -> list[str]:
+    """Prefixes a command so that it dies with the calling process."""
+    return [sys.executable, "-S", "-E", __file__, str(os.getpid()), *command]
+
+
 if __name__ == "__main__":
     main(sys.argv[1:])
