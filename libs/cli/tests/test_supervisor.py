@@ -90,12 +90,14 @@ async def test_an_orphan_in_a_session_of_its_own_is_adopted_and_ended(tmp_path: 
 
 
 async def test_what_ran_before_the_supervisor_is_not_touched(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", SLEEPER]) as earlier:
-        async with supervised(tmp_path, define("service", SLEEPER)) as record_of:
-            await eventually(lambda: ready_pid(record_of("service")))
+    earlier = await asyncio.create_subprocess_exec(sys.executable, "-c", SLEEPER)
 
-        spared = earlier.poll() is None
-        earlier.kill()
+    async with supervised(tmp_path, define("service", SLEEPER)) as record_of:
+        await eventually(lambda: ready_pid(record_of("service")))
+
+    spared = ProcessIdentity.of(earlier.pid) is not None
+    earlier.kill()
+    await earlier.wait()
 
     assert spared
 

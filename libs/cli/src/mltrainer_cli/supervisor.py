@@ -80,6 +80,7 @@ class Supervisor:
         self._been_ready = {one.name: asyncio.Event() for one in definitions}
         self._stopping = asyncio.Event()
         self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._spawning = 0
         self._foreign: frozenset[ProcessIdentity] = frozenset()
 
     def stop(self) -> None:
@@ -148,17 +149,11 @@ class Supervisor:
                 os.killpg(process.pid, signal.SIGKILL)
 
     async def _spawn(self, definition: ProcessDefinition) -> asyncio.subprocess.Process:
-        with _open_log(Path(self._records[definition.name].log_file)) as log:
-            offset = log.tell()
-            process = await asyncio.create_subprocess_exec(
-                *shimmed(definition.command),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=dict(definition.environment),
-                cwd=self._record_file.parent,
-                start_new_session=True,
-            )
+        self._spawning += 1
+        try:
+            process, offset = await _start(definition, Path(self._records[definition.name].log_file))
+        finally:
+            self._spawning -= 1
         self._running[definition.name] = process
         identity = ProcessIdentity.of(process.pid)
         self._change(
@@ -202,7 +197,10 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), _REAP_INTERVAL_S)
 
     def _has_a_waiter(self, pid: int) -> bool:
-        return any(pid == one.pid for one in (*self._running.values(), *self._foreign))
+        # A child that is just being started is nobody's yet and could be any of them.
+        if self._spawning:
+            return True
+        return pid in {one.pid for one in self._running.values()} | {one.pid for one in self._foreign}
 
     def _end_descendants(self) -> None:
         # Ending a process may orphan its own children to this one, so look again until there are none.
@@ -228,6 +226,21 @@ class Supervisor:
             write_record(self._record_file, record)
         except OSError as error:
             _log.error("record_not_written", error=str(error))
+
+
+async def _start(definition: ProcessDefinition, log_file: Path) -> tuple[asyncio.subprocess.Process, int]:
+    with _open_log(log_file) as log:
+        offset = log.tell()
+        process = await asyncio.create_subprocess_exec(
+            *shimmed(definition.command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(definition.environment),
+            cwd=log_file.parent,
+            start_new_session=True,
+        )
+        return process, offset
 
 
 def _open_log(path: Path) -> BinaryIO:
