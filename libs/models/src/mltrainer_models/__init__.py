@@ -1,1 +1,58 @@
-"""Artifact formats, loaders, preprocessing and prediction; the computation key."""
+"""Model artifacts: formats, loaders and prediction; the computation key of a training.
+
+What the trainer writes, serving reads: the same code on both sides, numpy only, no pickle and no foreign
+decoder.
+"""
+
+from mltrainer_models.artifact import (
+    MODEL_FILE,
+    REFERENCE_FILE,
+    ArtifactError,
+    Manifest,
+    ManifestEntry,
+    ModelArtifact,
+)
+from mltrainer_models.computation_key import (
+    ComputationInputs,
+    EvaluationInputs,
+    FieldDifference,
+    SearchInputs,
+    ViewInputs,
+    computation_key,
+    explain_difference,
+    floor_to_closed_bar,
+)
+from mltrainer_models.description import ModelDescription, ModelTarget
+from mltrainer_models.linear import LinearModel
+from mltrainer_models.predictor import PredictionInputError, Predictor, load_predictor, save_model
+from mltrainer_models.reference import FeatureReference, ModelReference, read_reference, summarise_reference
+from mltrainer_models.trees import TreesModel
+
+__all__ = [
+    "MODEL_FILE",
+    "REFERENCE_FILE",
+    "ArtifactError",
+    "ComputationInputs",
+    "EvaluationInputs",
+    "FeatureReference",
+    "FieldDifference",
+    "LinearModel",
+    "Manifest",
+    "ManifestEntry",
+    "ModelArtifact",
+    "ModelDescription",
+    "ModelReference",
+    "ModelTarget",
+    "PredictionInputError",
+    "Predictor",
+    "SearchInputs",
+    "TreesModel",
+    "ViewInputs",
+    "computation_key",
+    "explain_difference",
+    "floor_to_closed_bar",
+    "load_predictor",
+    "read_reference",
+    "save_model",
+    "summarise_reference",
+]
