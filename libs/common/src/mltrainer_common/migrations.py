@@ -7,14 +7,15 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mltrainer_common.database import DatabaseDialect, open_database
+from mltrainer_common.database import DatabaseDialect, DatabaseUnavailableError, open_database
+from mltrainer_common.errors import StartupError
 
 _VERSION_FILE = re.compile(r"(?P<revision>\d{4})_\w+\.py")
 # Any constant that nothing else in the database locks.
 _ADVISORY_LOCK = 0x6D6C747261696E65
 
 
-class SchemaTooNewError(Exception):
+class SchemaTooNewError(StartupError):
     """The database was migrated by a newer release than this code."""
 
 
@@ -27,9 +28,17 @@ async def migrate(url: str, package: str) -> None:
 
     Raises:
         SchemaTooNewError: The database is at a revision that the package does not know.
-        DatabaseUnavailableError: The database cannot be reached or written.
+        StartupError: The database cannot be reached or written.
     """
-    directory = _directory(package)
+    try:
+        await _migrate(url, _directory(package))
+    except DatabaseUnavailableError as error:
+        raise StartupError(
+            f"{error}; make it reachable and writable, with free disk space, and start again"
+        ) from error
+
+
+async def _migrate(url: str, directory: Path) -> None:
     known = _revisions(directory)
     async with open_database(url) as database, database.transaction() as connection:
         if database.dialect is DatabaseDialect.POSTGRESQL:
@@ -37,8 +46,8 @@ async def migrate(url: str, package: str) -> None:
         current = await connection.run_sync(_current_revision)
         if current is not None and current not in known:
             raise SchemaTooNewError(
-                f"{database.writer.url.render_as_string()} has schema {current}, newer than this release, which ends "
-                f"at {known[-1]}: install the release that wrote it, or restore a backup made before the upgrade"
+                f"{database.writer.url.render_as_string()} has schema {current}, but this release ends at "
+                f"{known[-1]}: install the release that wrote it, or restore a backup from before the upgrade"
             )
         # Alembic costs half a second to import: only where there is something to do.
         if current != known[-1]:

@@ -1,4 +1,4 @@
-"""Declares what a service needs from a broker, so that tests run it without Kafka, and implements it on Kafka."""
+"""Declares what a service needs from a broker, so that its tests run without Kafka."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,14 +1,20 @@
 """Stores events in the transaction of the state they tell about; the relay publishes them afterwards."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.message import Message
 from mltrainer_common.clock import Clock
+from mltrainer_common.ids import new_id
+from mltrainer_common.traces import current_traceparent
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mltrainer_messaging.envelope import OutgoingEvent
+from mltrainer_messaging.envelope import OutgoingEvent, encode_event
+from mltrainer_messaging.tables import outbox
 
 EncodeEvent = Callable[[Any], Message]
 """Turns what a use case adds to the outbox (a domain event) into its contract message; lives in `wire`."""
@@ -26,7 +32,10 @@ class OutboxSignal:
 
     async def wait(self, timeout_s: float) -> None:
         """Returns at the next notification, or after the time."""
-        raise NotImplementedError
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        self._event.clear()
 
 
 class SqlOutbox:
@@ -45,8 +54,32 @@ class SqlOutbox:
         Raises:
             EventTooLargeError: The event exceeds 1 MiB.
         """
-        raise NotImplementedError
+        event_id = event_id or new_id()
+        encoded = encode_event(
+            self._encode(event),
+            source=self._source,
+            event_id=event_id,
+            time=self._clock.now(),
+            traceparent=current_traceparent(),
+        )
+        self._pending.append(encoded)
+        return event_id
 
     async def flush(self) -> int:
         """Writes what was added and returns how many rows; the transaction does this before it commits."""
-        raise NotImplementedError
+        rows = [_row(event) for event in self._pending]
+        if rows:
+            await self._connection.execute(insert(outbox), rows)
+        self._pending.clear()
+        return len(rows)
+
+
+def _row(event: OutgoingEvent) -> dict[str, Any]:
+    headers = {name: (value or b"").decode() for name, value in event.headers}
+    return {"topic": event.topic, "key": event.key, "value": event.value, "headers": json.dumps(headers)}
+
+
+def stored_event(row: Any) -> OutgoingEvent:
+    """Restores an event from its outbox row."""
+    headers = tuple((name, text.encode()) for name, text in json.loads(row.headers).items())
+    return OutgoingEvent(row.topic, row.key, row.value, headers)

@@ -18,7 +18,7 @@ class TransientError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class FailurePolicy:
     """Bounds how often and how long one event is tried before it becomes a dead letter."""
 
     max_attempts: int = 3
@@ -58,7 +58,7 @@ def subscribe_batch(
 ) -> Subscription:
     """Has up to a few hundred events of one partition handled together, in order; for high rates.
 
-    A batch whose handler fails is handed over again one event at a time, so that one bad event blames nobody else.
+    A batch whose handler fails is handed over again one event at a time: a bad event takes no other with it.
     """
     return Subscription(message_type, handler, _name(handler), is_batch=True)
 
@@ -80,5 +80,5 @@ class ConsumerGroup:
     database: Database | None = None
     instance: str = "0"
     transient_errors: tuple[type[Exception], ...] = ()
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    failures: FailurePolicy = field(default_factory=FailurePolicy)
     max_batch: int = 500

@@ -13,7 +13,7 @@ outbox = Table(
     _metadata,
     Column("id", _identity, primary_key=True, autoincrement=True),
     Column("topic", String, nullable=False),
-    Column("key", String, nullable=False),
+    Column("key", LargeBinary, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("headers", String, nullable=False),
 )

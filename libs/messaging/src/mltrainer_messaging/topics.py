@@ -1,4 +1,4 @@
-"""Derives topics from event contracts: name, partitions, compaction and record key come from the message type."""
+"""Derives topics from event contracts: name, partitions, compaction and record key."""
 
 import re
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from mltrainer_messaging.outbox import EncodeEvent, OutboxSignal, SqlOutbox
 
 
 class EventTransaction:
-    """Holds the connection, inbox and outbox of one write transaction; it rolls back unless `commit` is called."""
+    """Holds connection, inbox and outbox of one write transaction; rolls back unless `commit` is called."""
 
     def __init__(
         self, connection: AsyncConnection, inbox: SqlInbox, outbox: SqlOutbox, signal: OutboxSignal
@@ -38,8 +38,8 @@ def _as_is(event: Any) -> Any:
 class EventTransactions:
     """Opens event transactions of one service's database.
 
-    `slug` names the service (`ce_source` is `/mltrainer/<slug>`); `encode` turns what use cases add to the outbox
-    into contract messages (default: they already are); pass `signal` to the relay as well.
+    `slug` names the service (`ce_source` is `/mltrainer/<slug>`); `encode` turns what use cases add to the
+    outbox into contract messages (default: they already are); pass `signal` to the relay as well.
     """
 
     def __init__(
