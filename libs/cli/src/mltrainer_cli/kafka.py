@@ -11,7 +11,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mltrainer_cli.errors import CliError, ExitCode
@@ -122,20 +122,24 @@ def is_free(port: int) -> bool:
     return True
 
 
+def kept_ports(directory: Path) -> Ports | None:
+    """Returns the ports that a broker's directory has had since its first start, or None before it."""
+    try:
+        return Ports(**json.loads((directory / "ports.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
 def _ports(directory: Path, wanted: int | None) -> Ports:
-    file = directory / "ports.json"
-    if file.exists():
-        kept = json.loads(file.read_text())
-        ports = Ports(wanted or kept["broker"], kept["controller"])
-    else:
-        ports = Ports(wanted or _choose_port(), _choose_port())
+    kept = kept_ports(directory) or Ports(_choose_port(), _choose_port())
+    ports = Ports(wanted or kept.broker, kept.controller)
     for port in (ports.broker, ports.controller):
         if not is_free(port):
             raise CliError(
                 f"Port {port} on {HOST}, which the Kafka broker of {directory} uses, is taken by another "
                 "process: end that process, or give the broker another one with --kafka-port."
             )
-    file.write_text(json.dumps({"broker": ports.broker, "controller": ports.controller}))
+    (directory / "ports.json").write_text(json.dumps(asdict(ports)))
     return ports
 
 

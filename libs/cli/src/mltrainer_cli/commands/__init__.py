@@ -1,0 +1,1 @@
+"""Groups of commands: module `x` offers `app`, and `mltrainer x` runs it."""
