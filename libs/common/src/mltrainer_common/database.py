@@ -4,7 +4,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -151,17 +151,17 @@ def upsert(connection: AsyncConnection, table: Table) -> Any:
 
 @asynccontextmanager
 async def _connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    try:
-        connection = await engine.connect()
-    except (OSError, DBAPIError, PoolTimeoutError) as error:
-        raise _unavailable(engine.url, error) from error
-    try:
-        async with connection:
-            # The transaction begins here, not at the first statement: its cost and its wait are the block's.
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(engine.connect())
+        except (OSError, DBAPIError, PoolTimeoutError) as error:
+            raise _unavailable(engine.url, error) from error
+        try:
+            # The transaction begins here, not at the first statement: its wait is the block's.
             _ = await connection.begin()
             yield connection
-    except DBAPIError as error:
-        raise _translated(engine.url, error) from error
+        except DBAPIError as error:
+            raise _translated(engine.url, error) from error
 
 
 def _translated(url: URL, error: DBAPIError) -> Exception:

@@ -1,13 +1,14 @@
 """Brings a service's database to the schema of its code, once, however many processes start together."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mltrainer_common.database import DatabaseDialect, DatabaseUnavailableError, open_database
+from mltrainer_common.database import Database, DatabaseDialect, DatabaseUnavailableError, open_database
 from mltrainer_common.errors import StartupError
 
 _VERSION_FILE = re.compile(r"(?P<revision>\d{4})_\w+\.py")
@@ -40,9 +41,7 @@ async def migrate(url: str, package: str) -> None:
 
 async def _migrate(url: str, directory: Path) -> None:
     known = _revisions(directory)
-    async with open_database(url) as database, database.transaction() as connection:
-        if database.dialect is DatabaseDialect.POSTGRESQL:
-            await _lock(connection)
+    async with open_database(url) as database, _turn(database), database.transaction() as connection:
         current = await connection.run_sync(_current_revision)
         if current is not None and current not in known:
             raise SchemaTooNewError(
@@ -69,8 +68,16 @@ def _revisions(directory: Path) -> list[str]:
     return revisions
 
 
-async def _lock(connection: AsyncConnection) -> None:
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+@asynccontextmanager
+async def _turn(database: Database) -> AsyncIterator[None]:
+    if database.dialect is DatabaseDialect.SQLITE:
+        # The write transaction itself lets one process in at a time.
+        yield
+        return
+    # On a connection of its own: the migrating transaction must take its snapshot after the wait.
+    async with database.manual_transaction() as guard:
+        await guard.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        yield
 
 
 def _current_revision(connection: Connection) -> str | None:

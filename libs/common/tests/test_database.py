@@ -1,0 +1,253 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from mltrainer_common.database import (
+    Database,
+    DatabaseConflictError,
+    DatabaseDialect,
+    DatabaseUnavailableError,
+    UtcDateTime,
+    open_database,
+    retry_conflicts,
+    upsert,
+)
+from mltrainer_testkit import conformance
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+METADATA = MetaData()
+COUNTER = Table("counter", METADATA, Column("name", String, primary_key=True), Column("value", Integer))
+MOMENT = Table("moment", METADATA, Column("id", Integer, primary_key=True), Column("time", UtcDateTime))
+
+
+@dataclass
+class Counting:
+    connection: AsyncConnection
+
+    async def read(self) -> int:
+        return int(await self.connection.scalar(select(COUNTER.c.value)) or 0)
+
+    async def write(self, value: int) -> None:
+        await self.connection.execute(update(COUNTER).values(value=value))
+
+    async def commit(self) -> None:
+        await self.connection.commit()
+
+
+class CountingDatabase:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[Counting]:
+        async with self.database.manual_transaction() as connection:
+            yield Counting(connection)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(database_url) as opened:
+        async with opened.transaction() as connection:
+            await connection.run_sync(METADATA.create_all)
+            await connection.execute(insert(COUNTER).values(name="n", value=0))
+        yield opened
+
+
+async def test_concurrent_read_modify_writes_count_exactly(database: Database) -> None:
+    await conformance.check_no_update_is_lost(CountingDatabase(database))
+
+
+async def test_leaving_without_commit_rolls_back(database: Database) -> None:
+    await conformance.check_leaving_without_commit_rolls_back(CountingDatabase(database))
+
+
+async def test_a_cancelled_writer_frees_the_database(database: Database) -> None:
+    await conformance.check_a_cancelled_writer_frees_the_database(CountingDatabase(database))
+
+
+async def test_a_transaction_commits_at_its_end_and_rolls_back_on_an_error(database: Database) -> None:
+    async with database.transaction() as connection:
+        await Counting(connection).write(7)
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as connection:
+            await Counting(connection).write(1 // 0)
+
+    async with database.snapshot() as connection:
+        assert await Counting(connection).read() == 7
+
+
+async def test_a_snapshot_shows_one_moment_and_waits_for_no_writer(database: Database) -> None:
+    async with database.snapshot() as reader, asyncio.timeout(5):
+        before = await Counting(reader).read()
+        async with database.transaction() as writer:
+            await Counting(writer).write(99)
+        after = await Counting(reader).read()
+
+    assert (before, after) == (0, 0)
+
+
+async def test_a_snapshot_cannot_write(database: Database) -> None:
+    with pytest.raises((DatabaseUnavailableError, DBAPIError)):
+        async with database.snapshot() as reader:
+            await Counting(reader).write(1)
+
+
+async def test_writing_works_after_a_snapshot_was_refused_a_write(database: Database) -> None:
+    with pytest.raises((DatabaseUnavailableError, DBAPIError)):
+        async with database.snapshot() as reader:
+            await Counting(reader).write(1)
+
+    async with database.transaction() as writer:
+        await Counting(writer).write(2)
+
+    async with database.snapshot() as reader:
+        assert await Counting(reader).read() == 2
+
+
+async def test_times_come_back_aware_and_in_utc(database: Database) -> None:
+    moment = datetime(2026, 3, 1, 9, 30, 0, 123456, tzinfo=timezone(timedelta(hours=-5)))
+
+    async with database.transaction() as connection:
+        await connection.execute(insert(MOMENT).values(id=1, time=moment))
+
+    async with database.snapshot() as connection:
+        stored = await connection.scalar(select(MOMENT.c.time).where(MOMENT.c.time == moment))
+    assert stored == moment
+    assert stored.tzinfo is UTC
+
+
+async def test_a_naive_time_is_refused(database: Database) -> None:
+    with pytest.raises(StatementError, match="no time zone"):
+        async with database.transaction() as connection:
+            await connection.execute(insert(MOMENT).values(id=1, time=datetime(2026, 3, 1)))  # noqa: DTZ001
+
+
+async def test_an_upsert_replaces_on_both_products(database: Database) -> None:
+    async with database.transaction() as connection:
+        insertion = upsert(connection, COUNTER).values(name="n", value=5)
+        await connection.execute(
+            insertion.on_conflict_do_update(index_elements=["name"], set_={"value": insertion.excluded.value})
+        )
+        assert await Counting(connection).read() == 5
+
+
+async def test_a_broken_constraint_stays_what_it_is(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with database.transaction() as connection:
+            await connection.execute(insert(COUNTER).values(name="n", value=1))
+
+
+async def test_a_conflict_that_never_ends_is_reported(database: Database) -> None:
+    attempts = 0
+
+    async def lose() -> None:
+        nonlocal attempts
+        attempts += 1
+        raise DatabaseConflictError("lost")
+
+    with pytest.raises(DatabaseConflictError):
+        await retry_conflicts(lose, attempts=3, first_backoff_s=0)
+
+    assert attempts == 3
+
+
+async def test_sqlite_writes_ahead_and_syncs_every_commit(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a/b/c.db"
+    names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+
+    async with (
+        open_database(url) as database,
+        database.transaction() as connection,
+    ):
+        settings = [await connection.scalar(text(f"PRAGMA {name}")) for name in names]
+
+    assert database.dialect is DatabaseDialect.SQLITE
+    assert settings == ["wal", 2, 1, 5000]
+
+
+async def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    async with open_database(f"sqlite:///{tmp_path}/full.db") as database:
+        async with database.transaction() as connection:
+            await connection.run_sync(METADATA.create_all)
+            pages = await connection.scalar(text("PRAGMA page_count"))
+            # SQLite answers as on a full disk once the file may not grow.
+            await connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+        with pytest.raises(DatabaseUnavailableError, match="full"):
+            async with database.transaction() as connection:
+                await connection.execute(insert(COUNTER).values(name="x" * 100_000, value=1))
+
+
+async def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(DatabaseUnavailableError, match="file"):
+        async with open_database(f"sqlite:///{tmp_path}/file/x.db"):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_text("not a database at all " * 100)
+
+    async with open_database(f"sqlite:///{tmp_path}/x.db") as database:
+        with pytest.raises(DatabaseUnavailableError, match="not a database"):
+            async with database.transaction() as connection:
+                await connection.execute(text("SELECT 1"))
+
+
+async def test_a_writer_in_another_process_is_waited_for_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mltrainer_common.database._BUSY_TIMEOUT_MS", 50)
+    async with open_database(f"sqlite:///{tmp_path}/busy.db") as database:
+        async with database.transaction() as connection:
+            await connection.run_sync(METADATA.create_all)
+        other = sqlite3.connect(tmp_path / "busy.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(DatabaseUnavailableError, match="locked"):
+            async with database.transaction():
+                pass
+        other.close()
+
+        async with database.transaction() as connection:
+            await connection.execute(insert(COUNTER).values(name="n", value=1))
+
+
+async def test_an_unreachable_server_is_one_clear_error_without_the_password() -> None:
+    async with open_database("postgresql://user:secret@127.0.0.1:1/none") as database:
+        with pytest.raises(DatabaseUnavailableError, match=r"127\.0\.0\.1:1") as caught:
+            async with database.transaction():
+                pass
+
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_missing_postgresql_database_is_one_clear_error(postgres_url: str) -> None:
+    async with open_database(postgres_url + "x") as database:
+        with pytest.raises(DatabaseUnavailableError, match="does not exist"):
+            async with database.snapshot():
+                pass
+
+
+async def test_a_connection_the_server_ended_is_replaced(postgres_url: str) -> None:
+    async with open_database(postgres_url) as database:
+        with pytest.raises(DatabaseUnavailableError):
+            async with database.transaction() as connection:
+                await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+        async with database.transaction() as connection:
+            assert await connection.scalar(text("SELECT 1")) == 1
+
+
+async def test_an_in_memory_database_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a file"):
+        async with open_database("sqlite://"):
+            pass
