@@ -1,0 +1,91 @@
+"""Keeps what answers equal to what the registry's aliases name."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from mltrainer_serving.application.ports import (
+    AliasChange,
+    CaughtUp,
+    Clock,
+    DeploymentRepository,
+    ModelLoader,
+    ModelLoadError,
+    RegistryFeed,
+)
+from mltrainer_serving.application.route_table import Route, RouteTable
+from mltrainer_serving.domain.deployment import DeployedAlias
+
+LoadObserver = Callable[[DeployedAlias], AbstractContextManager[None]]
+"""Surrounds one load with a span that continues the trace of its change."""
+
+
+@dataclass(slots=True)
+class FollowRegistry:
+    """Restores the last state, then follows every change; a failed load leaves the old version answering."""
+
+    routes: RouteTable
+    loader: ModelLoader
+    repository: DeploymentRepository
+    feed: RegistryFeed
+    clock: Clock
+    observe: LoadObserver
+    revision: int = field(default=0, init=False)
+
+    async def restore(self) -> None:
+        """Loads what was served before the last stop, so that answers need no registry."""
+        for deployed in await self.repository.load():
+            target = deployed.version or deployed.wanted
+            try:
+                model = await self.loader.load(target)
+            except ModelLoadError as error:
+                self.routes.put(Route(deployed.failed(str(error)), None))
+                continue
+            self.routes.put(Route(deployed, model))
+
+    async def follow(self) -> None:
+        """Applies changes until the stream breaks; raises RegistryUnavailableError then."""
+        await self._retry_unsettled()
+        async for change in self.feed.changes(self.revision):
+            if isinstance(change, CaughtUp):
+                self.revision = max(self.revision, change.revision)
+                await self._retry_unsettled()
+            else:
+                # Not before the next bookmark: a stream that breaks inside the present state must repeat it.
+                await self.apply(change)
+
+    async def apply(self, change: AliasChange) -> None:
+        """Loads the version that an alias names now, and swaps it in."""
+        route = self.routes.get(change.version.model, change.alias)
+        if route is None:
+            deployed = DeployedAlias(
+                change.version.model,
+                change.alias,
+                change.version,
+                change.revision,
+                traceparent=change.traceparent,
+            )
+        else:
+            deployed = route.deployed.pointed_to(change.version, change.revision, change.traceparent)
+            if deployed is route.deployed:
+                return
+        await self._load(deployed)
+
+    async def _retry_unsettled(self) -> None:
+        for route in list(self.routes):
+            if not route.deployed.is_settled:
+                await self._load(route.deployed)
+
+    async def _load(self, deployed: DeployedAlias) -> None:
+        present = self.routes.get(deployed.model, deployed.alias)
+        model = present.model if present else None
+        if present is None or not deployed.is_settled:
+            with self.observe(deployed):
+                try:
+                    model = await self.loader.load(deployed.wanted)
+                except ModelLoadError as error:
+                    deployed = deployed.failed(str(error))
+                else:
+                    deployed = deployed.loaded(self.clock.now())
+        self.routes.put(Route(deployed, model))
+        await self.repository.save(deployed)

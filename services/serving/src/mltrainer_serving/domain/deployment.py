@@ -1,0 +1,79 @@
+"""Says which version answers for which alias, and how an alias change moves that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """One file of a version: where it belongs and the digest its bytes must have."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable model version as far as serving needs it."""
+
+    model: str
+    number: int
+    manifest_digest: str
+    files: tuple[ArtifactFile, ...]
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return f"models/{self.model}/versions/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedAlias:
+    """One alias of a model.
+
+    Attributes:
+        version: What answers; None until the first version is loaded.
+        wanted: What the alias names.
+        error: Why `wanted` does not answer; empty where it does.
+        revision: Revision of the registry that this follows.
+        traceparent: Trace of the change that named `wanted`.
+    """
+
+    model: str
+    alias: str
+    wanted: Version
+    revision: int
+    version: Version | None = None
+    error: str = ""
+    load_time: datetime | None = None
+    traceparent: str = ""
+
+    def pointed_to(self, wanted: Version, revision: int, traceparent: str) -> "DeployedAlias":
+        """Returns the alias after a move; an older revision changes nothing."""
+        if revision <= self.revision:
+            return self
+        return replace(self, wanted=wanted, revision=revision, error="", traceparent=traceparent)
+
+    def loaded(self, load_time: datetime) -> "DeployedAlias":
+        """Returns the alias once `wanted` answers."""
+        return replace(self, version=self.wanted, error="", load_time=load_time)
+
+    def failed(self, error: str) -> "DeployedAlias":
+        """Returns the alias when `wanted` cannot be loaded; what answered before goes on answering."""
+        return replace(self, error=error)
+
+    @property
+    def is_settled(self) -> bool:
+        """Tells whether what the alias names is what answers."""
+        return self.version == self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model with all its served aliases."""
+
+    model: str
+    aliases: Mapping[str, DeployedAlias] = field(default_factory=dict)
