@@ -1,0 +1,99 @@
+"""Takes what an attempt reports at its end, if it still holds its allocation."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mltrainer_scheduler.application import computations
+from mltrainer_scheduler.application.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from mltrainer_scheduler.domain import lifecycle
+from mltrainer_scheduler.domain.training import Allocation, SchedulingPolicy, Training, TrainingState
+
+CONSUMER = "conclude-attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSuccess:
+    """An attempt uploaded its result."""
+
+    event_id: str
+    training: str
+    fencing_token: int
+    manifest_digest: str
+    computation_key: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailure:
+    """An attempt ended without a result."""
+
+    event_id: str
+    training: str
+    fencing_token: int
+    reason: str
+    message: str
+    is_retryable: bool
+
+
+class Conclusion(StrEnum):
+    """What became of a report."""
+
+    TAKEN = "TAKEN"
+    REPEATED = "REPEATED"
+    STALE = "STALE"
+
+
+@dataclass(frozen=True, slots=True)
+class ConcludeAttemptHandler:
+    """Ends the attempt that holds the newest token; reports under any other are stale."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+    policy: SchedulingPolicy
+
+    async def __call__(self, report: AttemptSuccess | AttemptFailure) -> Conclusion:
+        """Takes one report."""
+        async with self.unit_of_work() as uow:
+            if not await uow.inbox.claim(report.event_id, CONSUMER):
+                return Conclusion.REPEATED
+            training = await uow.trainings.get(report.training)
+            if training is None or not is_current(training, report.fencing_token):
+                await uow.commit()
+                return Conclusion.STALE
+            allocations = await uow.cluster.held_by(training.name)
+            if isinstance(report, AttemptSuccess):
+                await self._succeed(uow, training, allocations, report)
+            else:
+                await self._fail(uow, training, allocations, report)
+            await uow.commit()
+        return Conclusion.TAKEN
+
+    async def _succeed(
+        self, uow: UnitOfWork, training: Training, allocations: list[Allocation], report: AttemptSuccess
+    ) -> None:
+        now = self.clock.now()
+        change = lifecycle.complete(training, allocations, report.manifest_digest, report.verdict, now)
+        await computations.store(uow, training, change)
+        # A result of another computation than the one that was placed is nobody else's result.
+        if report.manifest_digest and report.computation_key == training.computation_key:
+            await computations.finish(uow, change.training, now)
+        else:
+            await computations.release(uow, training)
+
+    async def _fail(
+        self, uow: UnitOfWork, training: Training, allocations: list[Allocation], report: AttemptFailure
+    ) -> None:
+        now = self.clock.now()
+        cause = lifecycle.Cause(report.reason, report.message)
+        if report.is_retryable:
+            change = lifecycle.retry(training, allocations, cause, self.policy, now)
+        else:
+            change = lifecycle.fail(training, allocations, cause, now)
+        await computations.store(uow, training, change)
+        if change.training.state.is_final:
+            await computations.release(uow, training)
+
+
+def is_current(training: Training, fencing_token: int) -> bool:
+    """Tells whether a token is that of the attempt in progress."""
+    return training.state is TrainingState.PLACED and training.fencing_token == fencing_token

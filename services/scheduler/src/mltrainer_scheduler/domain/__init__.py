@@ -1,0 +1,1 @@
+"""Decides what becomes of trainings: values and pure functions."""

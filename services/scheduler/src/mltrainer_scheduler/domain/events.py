@@ -1,0 +1,80 @@
+"""What the scheduler tells the platform; each event carries the training as it is after the change."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from mltrainer_scheduler.domain.training import Allocation, Training
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRejected:
+    """A request was refused; a terminal outcome."""
+
+    training: Training
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingQueued:
+    """A training waits; its reason says why."""
+
+    training: Training
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlaced:
+    """The node of the allocation may start the attempt."""
+
+    training: Training
+    allocation: Allocation
+    closed_as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPreempted:
+    """The allocation was taken back; its node ends the attempt."""
+
+    training: Training
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingDeduplicated:
+    """A training takes the result of an equal one; a terminal outcome."""
+
+    training: Training
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingCompleted:
+    """An attempt succeeded; a terminal outcome."""
+
+    training: Training
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFailed:
+    """No attempt can succeed, or the training was cancelled; a terminal outcome."""
+
+    training: Training
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationStarted:
+    """Capacity is reserved from now on."""
+
+    training: Training
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationEnded:
+    """Capacity is free again."""
+
+    training: Training
+    allocation: Allocation
+
+
+TerminalEvent = TrainingRejected | TrainingDeduplicated | TrainingCompleted | TrainingFailed
+SchedulerEvent = (
+    TerminalEvent | TrainingQueued | TrainingPlaced | TrainingPreempted | AllocationStarted | AllocationEnded
+)

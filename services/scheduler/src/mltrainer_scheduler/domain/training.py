@@ -1,0 +1,147 @@
+"""Trainings and the allocations that their attempts hold."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from mltrainer_scheduler.domain.specification import FieldViolation, TrainingSpec
+
+
+class TrainingState(StrEnum):
+    """Where a training is; the values are those of the contract without their prefix."""
+
+    QUEUED = "QUEUED"
+    JOINED = "JOINED"
+    PLACED = "PLACED"
+    DEDUPLICATED = "DEDUPLICATED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+
+    @property
+    def is_final(self) -> bool:
+        """Tells whether nothing can change any more."""
+        return self not in {TrainingState.QUEUED, TrainingState.JOINED, TrainingState.PLACED}
+
+
+class EndReason(StrEnum):
+    """Why an allocation or an attempt was ended."""
+
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    LEASE_LAPSED = "LEASE_LAPSED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a producer asked for and what became of it.
+
+    Attributes:
+        fencing_token: Token of the newest allocation; grows with every placement.
+        ready_time: Not placed before; retries wait until then.
+        traceparent: Trace that the request began, continued by everything that follows from it.
+    """
+
+    name: str
+    request_id: str
+    spec: TrainingSpec
+    state: TrainingState
+    create_time: datetime
+    ready_time: datetime
+    computation_key: str = ""
+    duplicate_of: str = ""
+    attempt_count: int = 0
+    fencing_token: int = 0
+    reason: str = ""
+    message: str = ""
+    violations: tuple[FieldViolation, ...] = ()
+    manifest_digest: str = ""
+    verdict: str = ""
+    end_time: datetime | None = None
+    revision: int = 0
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many workers of a gang one node holds."""
+
+    node: str
+    workers: int
+    spot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A reservation of capacity on one node, alive while its lease is.
+
+    The allocations of a gang share attempt, token and lease; the attempt executes on the node of the first.
+    """
+
+    name: str
+    training: str
+    attempt: int
+    share: Share
+    fencing_token: int
+    lease_expire_time: datetime
+    start_time: datetime
+    end_time: datetime | None = None
+    end_reason: str = ""
+    stage: str = ""
+    progress: float = 0.0
+    progress_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ComputationId:
+    """What makes two trainings the same work with the same effect.
+
+    Study and alias belong to it: a result counts against its study's trials, becomes a version of its
+    study's model, and moves its alias.
+    """
+
+    study: str
+    propose_alias: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """One piece of work: who does it and, once it is done, its result.
+
+    `revision` changes when a training joins, so that joining and finishing at once cannot both succeed.
+    """
+
+    id: ComputationId
+    leader: str
+    manifest_digest: str = ""
+    revision: int = 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Tells whether the result exists."""
+        return bool(self.manifest_digest)
+
+
+def computation_id(training: Training) -> ComputationId:
+    """Names the computation of a training that has a key."""
+    return ComputationId(training.spec.study, training.spec.propose_alias, training.computation_key)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulingPolicy:
+    """How leases and retries are bounded."""
+
+    lease_s: float = 30.0
+    max_attempts: int = 8
+    first_backoff_s: float = 0.5
+    max_backoff_s: float = 15.0
+    view_grace_s: float = 15.0
+    node_silence_s: float = 15.0
+    queue_window: int = 1_000
+
+    def backoff_s(self, attempt_count: int) -> float:
+        """Returns how long to wait after this many attempts."""
+        return min(self.first_backoff_s * 2.0 ** max(attempt_count - 1, 0), self.max_backoff_s)

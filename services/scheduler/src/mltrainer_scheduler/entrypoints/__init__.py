@@ -1,0 +1,1 @@
+"""Receives events and calls, and runs the loops."""

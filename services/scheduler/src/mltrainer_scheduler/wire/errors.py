@@ -1,0 +1,37 @@
+"""Maps refusals to answers."""
+
+from grpc import StatusCode
+from mltrainer_common.database import DatabaseConflictError
+from mltrainer_common.errors import FieldViolation, RpcError
+
+from mltrainer_scheduler.domain.errors import (
+    InvalidFieldError,
+    RequestNotFoundError,
+    TrainingNotFoundError,
+    WrongStateError,
+)
+
+
+def to_rpc_error(error: Exception) -> RpcError | None:
+    """Answers for an error of the scheduler; None for every other."""
+    match error:
+        case TrainingNotFoundError(name=name):
+            return RpcError(StatusCode.NOT_FOUND, "TRAINING_NOT_FOUND", str(error), metadata={"name": name})
+        case RequestNotFoundError(request_id=request_id):
+            facts = {"request_id": request_id}
+            return RpcError(StatusCode.NOT_FOUND, "TRAINING_NOT_FOUND", str(error), metadata=facts)
+        case InvalidFieldError(field=field, description=description):
+            return RpcError(
+                StatusCode.INVALID_ARGUMENT,
+                "INVALID_REQUEST",
+                str(error),
+                metadata={"field": field},
+                field_violations=[FieldViolation(field, description)],
+            )
+        case WrongStateError(training=training, state=state):
+            facts = {"training": training, "state": state}
+            return RpcError(StatusCode.FAILED_PRECONDITION, "WRONG_STATE", str(error), metadata=facts)
+        case DatabaseConflictError():
+            message = "another change came first; ask again"
+            return RpcError(StatusCode.ABORTED, "LOST_RACE", message)
+    return None

@@ -1,0 +1,100 @@
+"""Writes trainings, allocations, nodes and explanations as their contracts."""
+
+from dataclasses import replace
+
+from mltrainer.scheduler.v1 import resources_pb2, scheduler_service_pb2
+from mltrainer.types.v1 import types_pb2
+
+from mltrainer_scheduler.application.browse import NodeUse
+from mltrainer_scheduler.application.explain_training import Explanation
+from mltrainer_scheduler.domain.placement import Capacity
+from mltrainer_scheduler.domain.training import Allocation, Training, TrainingState
+from mltrainer_scheduler.wire.specification import from_resources, from_spec
+from mltrainer_scheduler.wire.times import to_timestamp
+
+_STATES = {state: resources_pb2.Training.State.Value(f"STATE_{state}") for state in TrainingState}
+_STATES_BY_NUMBER = {number: state for state, number in _STATES.items()}
+
+
+def to_state(number: int) -> TrainingState | None:
+    """Reads a state; None for a value that no training has."""
+    return _STATES_BY_NUMBER.get(resources_pb2.Training.State.ValueType(number))
+
+
+def from_training(training: Training) -> resources_pb2.Training:
+    """Writes a training."""
+    return resources_pb2.Training(
+        name=training.name,
+        request_id=training.request_id,
+        spec=from_spec(training.spec),
+        state=_STATES[training.state],
+        computation_key=training.computation_key,
+        duplicate_of=training.duplicate_of,
+        attempt_count=training.attempt_count,
+        reason=training.reason,
+        message=training.message,
+        violations=from_violations(training),
+        create_time=to_timestamp(training.create_time),
+        end_time=to_timestamp(training.end_time),
+        revision=training.revision,
+        manifest_digest=training.manifest_digest,
+        etag=str(training.revision),
+    )
+
+
+def from_violations(training: Training) -> list[types_pb2.FieldViolation]:
+    """Writes what is wrong with a refused request."""
+    return [
+        types_pb2.FieldViolation(field=item.field, description=item.description)
+        for item in training.violations
+    ]
+
+
+def from_allocation(allocation: Allocation, training: Training) -> resources_pb2.Allocation:
+    """Writes an allocation with the workers that its node holds."""
+    held = replace(training.spec.resources, gang_workers=allocation.share.workers)
+    return resources_pb2.Allocation(
+        name=allocation.name,
+        training=allocation.training,
+        attempt=allocation.attempt,
+        node=allocation.share.node,
+        fencing_token=allocation.fencing_token,
+        lease_expire_time=to_timestamp(allocation.lease_expire_time),
+        resources=from_resources(held),
+        start_time=to_timestamp(allocation.start_time),
+        end_time=to_timestamp(allocation.end_time),
+        end_reason=allocation.end_reason,
+    )
+
+
+def from_node(use: NodeUse) -> resources_pb2.Node:
+    """Writes a node with what is free on it."""
+    report = use.report
+    free = report.total.less(use.used)
+    return resources_pb2.Node(
+        name=report.name,
+        capacity=_from_capacity(report.total, report.gpu_type),
+        free=_from_capacity(free, report.gpu_type),
+        report_time=to_timestamp(report.seen_time),
+        schedulable=report.schedulable,
+    )
+
+
+def from_explanation(explanation: Explanation) -> scheduler_service_pb2.TrainingExplanation:
+    """Writes why a training is where it is."""
+    return scheduler_service_pb2.TrainingExplanation(
+        training=explanation.training,
+        reason=explanation.reason,
+        message=explanation.message,
+        blocking_trainings=explanation.blocking,
+        queue_position=explanation.queue_position,
+    )
+
+
+def _from_capacity(capacity: Capacity, gpu_type: str) -> resources_pb2.NodeCapacity:
+    return resources_pb2.NodeCapacity(
+        cpus=capacity.cpu_millis / 1_000,
+        memory_bytes=capacity.memory_bytes,
+        gpus=capacity.gpu_millis / 1_000,
+        gpu_type=gpu_type,
+    )
