@@ -29,5 +29,6 @@ async def main(slug: str) -> None:
 
 
 if os.environ.get("REFUSE"):
-    sys.exit(f"mltrainer chaos: {os.environ['REFUSE']}")
+    sys.stderr.write(f"mltrainer chaos: {os.environ['REFUSE']}\n")
+    sys.exit(2)
 asyncio.run(main("chaos"))

@@ -25,6 +25,8 @@ _STOP_TIMEOUT_S = 15.0
 _PORT_RANGE = range(20_000, 32_000)
 """Below the ports the kernel hands out to outgoing connections, so that a restart finds its port free."""
 _METADATA_OF_NO_TOPIC = struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">i", 0)
+_MAX_RECORD_BYTES = 9 * 1024 * 1024
+"""An oversized event must reach the dead-letter topic with its original bytes, so the broker takes it."""
 _MEMORY = ("-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
@@ -161,6 +163,7 @@ def _write_configuration(directory: Path, ports: Ports) -> None:
         "auto.create.topics.enable": "false",
         "num.partitions": 6,
         "log.retention.hours": 168,
+        "message.max.bytes": _MAX_RECORD_BYTES,
         "log.segment.bytes": 64 * 1024 * 1024,
         "log.index.size.max.bytes": 1024 * 1024,
         "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,

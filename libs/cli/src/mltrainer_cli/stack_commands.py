@@ -82,10 +82,12 @@ def describe(data: DataDirectory, record: SupervisorRecord) -> dict[str, Any]:
 
 def _describe(process: ProcessRecord, address: str | None, metrics_address: str | None) -> dict[str, Any]:
     uptime_s = _uptime_s(process)
+    # A full disk keeps the supervisor from writing that a process has ended.
+    ended = process.state is State.READY and uptime_s is None
     return {
         "process": process.name,
         "pid": process.pid,
-        "state": process.state,
+        "state": State.RESTARTING if ended else process.state,
         "restarts": process.restarts,
         "exit_code": process.exit_code,
         "address": address,

@@ -61,7 +61,8 @@ def start(
         record = _current(data, launched)
         if record is not None:
             on_change(record)
-            _refuse_the_futile(data, record)
+            if launched is not None:
+                _refuse_the_futile(data, record)
             if record.is_ready:
                 return record
         if time.monotonic() > deadline:
@@ -152,7 +153,7 @@ def _refuse_the_futile(data: DataDirectory, record: SupervisorRecord) -> None:
 
 
 def _is_futile(process: ProcessRecord) -> bool:
-    if process.state is not State.RESTARTING:
+    if process.state is State.READY:
         return False
     return process.exit_code == _REFUSED or process.restarts >= _FUTILE_RESTARTS
 

@@ -40,10 +40,11 @@ def supervise(data: DataDirectory, options: StackOptions) -> None:
     Raises:
         CliError: another supervisor has the directory, or it cannot be prepared.
     """
+    from mltrainer_common.logs import configured_logs
     from mltrainer_common.tokens import load_or_create_token_key
 
     data.prepare()
-    with _only_one(data):
+    with _only_one(data), configured_logs("supervisor", "0", "info"):
         _end_leftovers(data)
         _publish_preparing(data)
         load_or_create_token_key(data.token_key_file)
