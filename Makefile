@@ -87,7 +87,7 @@ PROTO_OUT := libs/protos/src
 proto: setup ## Format, lint, check breaking changes and regenerate the contracts
 	cd proto && buf format -w
 	$(MAKE) --no-print-directory proto-lint
-	rm -rf $(PROTO_OUT)/mltrainer $(PROTO_OUT)/inference $(PROTO_OUT)/flagd
+	rm -rf $(PROTO_OUT)/mltrainer $(PROTO_OUT)/inference $(PROTO_OUT)/flagd $(PROTO_OUT)/feast_wire
 	$(PROTOC) -I proto -I proto/third_party --python_out=$(PROTO_OUT) --grpc_python_out=$(PROTO_OUT) \
 	  --mypy_out=quiet:$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) \
 	  $(sort $(shell cd proto && find mltrainer -name '*.proto') $(shell cd proto/third_party && find . -name '*.proto' -printf '%P\n'))

@@ -1,6 +1,6 @@
 """Reads Open Inference tensors into a matrix and writes predictions back.
 
-Source: Open Inference Protocol v2 (kserve/open-inference-protocol): raw contents are little-endian, row-major;
+Source: Open Inference Protocol v2 (kserve/open-inference-protocol). Raw contents are little-endian;
 BYTES elements carry a four-byte length; with raw contents the typed ones must be empty.
 """
 
