@@ -118,13 +118,17 @@ def run_service(slug: str, settings_class: type[_Settings], assemble: Assemble[_
     """
     try:
         asyncio.run(_run(slug, PlatformSettings(), settings_class(), assemble))
-    except (StartupError, ValidationError) as error:
+    except StartupError as error:
         return _refuse(slug, str(error))
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        return _refuse(slug, f"{error.title} cannot be read from the environment: {'; '.join(wrong)}")
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         return _refuse(slug, f"the disk is full: free space for {error.filename or 'the data directory'}")
-    except BaseExceptionGroup:
+    except BaseExceptionGroup as errors:
+        _log.error("service_failed", errors=[repr(error) for error in errors.exceptions])
         return 1
     return 0
 
@@ -160,8 +164,8 @@ async def start_service(
             limits=parts.limits,
         )
         publisher = _make_publisher(context)
+        endpoint = await _serve(context, server, publisher)
         async with asyncio.TaskGroup() as group:
-            endpoint = await _serve(context, server, publisher)
             background = {**parts.background, "announcement": lambda: _keep_announced(publisher, endpoint)}
             tasks = [group.create_task(_guard(name, loop), name=name) for name, loop in background.items()]
             _log.info("service_started", address=endpoint.address, metrics_address=endpoint.metrics_address)

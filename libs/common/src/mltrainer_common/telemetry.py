@@ -10,6 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
 
+from mltrainer_common.errors import StartupError
 from mltrainer_common.logs import configured_logs
 from mltrainer_common.settings import Environment, PlatformSettings
 from mltrainer_common.traces import current_traceparent, tracer_provider, use_traceparent
@@ -68,7 +69,10 @@ def start_telemetry(platform: PlatformSettings, slug: str) -> Iterator[Telemetry
 
 @contextmanager
 def _metrics_server(host: str, registry: CollectorRegistry) -> Iterator[str]:
-    server, thread = start_http_server(0, addr=host, registry=registry)
+    try:
+        server, thread = start_http_server(0, addr=host, registry=registry)
+    except OSError as error:
+        raise StartupError(f"{host} is no address of this machine: set MLTRAINER_BIND_HOST to one") from error
     try:
         yield f"{host}:{server.server_port}"
     finally:
