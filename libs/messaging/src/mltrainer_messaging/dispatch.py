@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from typing import Any
 
 import grpc
@@ -64,15 +63,19 @@ class Dispatcher:
         """Handles records of one partition, in order; returns when each took effect or is a dead letter."""
         subscription = self._by_topic[records[0].topic]
         types = {subscription.message_type.DESCRIPTOR.full_name: subscription.message_type}
-        received: list[Received] = []
+        received: dict[str, Received] = {}
         for record in records:
             try:
-                received.append((record, decode_event(record, types)))
+                event = decode_event(record, types)
             except EnvelopeError as error:
                 await self.give_up(record, 0, error.fault, error.detail)
-        size = len(received) if subscription.is_batch else 1
-        for start in range(0, len(received), max(size, 1)):
-            await self._handle(subscription, received[start : start + size])
+            else:
+                # A repetition within the batch is dropped here: a batch handler sees each id once.
+                received.setdefault(event.id, (record, event))
+        items = list(received.values())
+        size = len(items) if subscription.is_batch else 1
+        for start in range(0, len(items), max(size, 1)):
+            await self._handle(subscription, items[start : start + size])
 
     async def outlast(self, action: Callable[[], Awaitable[Any]]) -> Any:
         """Repeats an action of our own until database and broker are back."""
@@ -185,34 +188,31 @@ class PartitionDispatcher:
         self._unfinished: InFlight | None = None
         self._is_loaded = False
 
-    async def handle(self, records: Sequence[RawRecord]) -> None:
-        """Handles one batch; when it returns, the offset behind the last record may be committed."""
+    async def handle(self, records: Sequence[RawRecord]) -> int:
+        """Handles the first records of a batch and returns how many: their offsets may now be committed.
+
+        That is all of them, but one alone where a predecessor died: its completion must not be forgotten.
+        """
         if not self._is_loaded:
             self._unfinished = await self._dispatcher.outlast(self._load)
             self._is_loaded = True
-        for is_suspect, group in groupby(records, key=self._is_suspect):
-            members = list(group)
-            if is_suspect:
-                await self._handle_carefully(members)
-            else:
-                self._unfinished = None
-                await self._save(InFlight(members[0].offset, members[-1].offset))
-                await self._dispatcher.deliver(members)
+        if self._unfinished is not None and records[0].offset <= self._unfinished.last_offset:
+            await self._handle_carefully(records[0], self._unfinished.begin(records[0].offset))
+            return 1
+        self._unfinished = None
+        await self._save(InFlight(records[0].offset, records[-1].offset))
+        await self._dispatcher.deliver(records)
+        return len(records)
 
-    def _is_suspect(self, record: RawRecord) -> bool:
-        return self._unfinished is not None and record.offset <= self._unfinished.last_offset
-
-    async def _handle_carefully(self, records: Sequence[RawRecord]) -> None:
-        for record in records:
-            assert self._unfinished is not None
-            self._unfinished = self._unfinished.begin(record.offset)
-            await self._save(self._unfinished)
-            deaths = self._unfinished.attempts_of(record.offset) - 1
-            if deaths >= self._dispatcher.group.failures.max_process_deaths:
-                detail = f"the process died {deaths} times while handling it"
-                await self._dispatcher.give_up(record, deaths, PROCESS_DEATH, detail)
-            else:
-                await self._dispatcher.deliver([record])
+    async def _handle_carefully(self, record: RawRecord, progress: InFlight) -> None:
+        self._unfinished = progress
+        await self._save(progress)
+        deaths = progress.attempts_of(record.offset) - 1
+        if deaths >= self._dispatcher.group.failures.max_process_deaths:
+            detail = f"the process died {deaths} times while handling it"
+            await self._dispatcher.give_up(record, deaths, PROCESS_DEATH, detail)
+        else:
+            await self._dispatcher.deliver([record])
 
     async def _load(self) -> InFlight | None:
         return await self._dispatcher.progress.load(self._topic, self._partition)

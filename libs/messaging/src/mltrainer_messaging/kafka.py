@@ -137,7 +137,7 @@ class KafkaBroker:
 
 
 async def create_topics(bootstrap_servers: str, topics: Sequence[Topic]) -> None:
-    """Creates topics with their dead-letter topics where they are missing; leaves existing ones as they are."""
+    """Creates topics with their dead-letter topics where they are missing; leaves others alone."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=_REQUEST_TIMEOUT_MS)
     try:
         await admin.start()

@@ -146,13 +146,16 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return result
 
     async def _work(self, partition: TopicPartition, records: Sequence[Any]) -> None:
-        await self._partitions[partition].handle([_raw(record) for record in records])
-        end = records[-1].offset + 1
-        try:
-            await self._consumer.commit({partition: end})
-        except (CommitFailedError, IllegalStateError):
-            # The partition has moved on to another member, which will drop what it sees again.
-            _log.info("commit_superseded", topic=partition.topic, partition=partition.partition)
+        waiting, end = [raw_record(record) for record in records], records[-1].offset + 1
+        while waiting:
+            handled = await self._partitions[partition].handle(waiting)
+            try:
+                await self._consumer.commit({partition: waiting[handled - 1].offset + 1})
+            except (CommitFailedError, IllegalStateError):
+                # The partition has moved on to another member, which will drop what it sees again.
+                _log.info("commit_superseded", topic=partition.topic, partition=partition.partition)
+                return
+            waiting = waiting[handled:]
         highwater = self._consumer.highwater(partition) if partition in self._consumer.assignment() else end
         lag = self._lag.labels(self._dispatcher.group.name, partition.topic, str(partition.partition))
         lag.set(max(0, (highwater or end) - end))
@@ -171,7 +174,7 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _raw(record: Any) -> RawRecord:
+def raw_record(record: Any) -> RawRecord:
     return RawRecord(
         topic=record.topic,
         partition=record.partition,

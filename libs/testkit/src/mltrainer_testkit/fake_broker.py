@@ -32,13 +32,19 @@ class FakeBroker:
     """
 
     def __init__(
-        self, *, redeliver: bool = False, shuffle_seed: int | None = None, clock: Clock | None = None
+        self,
+        *,
+        redeliver: bool = False,
+        shuffle_seed: int | None = None,
+        clock: Clock | None = None,
+        instruments: EventInstruments | None = None,
     ) -> None:
         """Takes what may go wrong: batches delivered twice; partitions served in random order and sizes."""
         self.is_available = True
         self._redeliver = redeliver
         self._random = None if shuffle_seed is None else random.Random(shuffle_seed)
         self._clock = clock or SystemClock()
+        self._instruments = instruments or EventInstruments()
         self._partition_counts: dict[str, int] = {}
         self._logs: dict[tuple[str, int], list[RawRecord]] = defaultdict(list)
         self._committed: dict[tuple[str, str, int], int] = defaultdict(int)
@@ -89,7 +95,7 @@ class FakeBroker:
     async def consume(self, group: ConsumerGroup) -> None:
         """Delivers events to the group's handlers until cancelled, from where the group last stopped."""
         await self.ensure_topics([item.topic for item in group.subscriptions])
-        dispatcher = Dispatcher(group, self, EventInstruments(), self._clock)
+        dispatcher = Dispatcher(group, self, self._instruments, self._clock)
         partitions: dict[tuple[str, int], PartitionDispatcher] = {}
         while True:
             async with self._changed:
@@ -143,12 +149,13 @@ class FakeBroker:
         if self._random:
             records = records[: self._random.randint(1, len(records))]
         self._running.add(group.name)
+        handled = 0
         try:
             for _ in range(2 if self._redeliver else 1):
-                await partition.handle(records)
+                handled = await partition.handle(records)
         finally:
             self._running.discard(group.name)
-        self._committed[group.name, *key] = records[-1].offset + 1
+        self._committed[group.name, *key] = records[handled - 1].offset + 1
         await self._notify()
 
     def _waiting(self, group: ConsumerGroup) -> list[tuple[str, int]]:
