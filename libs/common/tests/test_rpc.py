@@ -46,6 +46,14 @@ async def test_every_kind_of_call_reaches_its_handler(kit: Any) -> None:
         assert [item async for item in stub.chat(words(b"a", b"b"))] == [b"A", b"B"]
 
 
+async def test_generated_stubs_work_on_a_service_channel(kit: Any) -> None:
+    async with start_service("echo", kit.platform(), kit.settings, kit.assemble(kit.echo())) as service:
+        stub = health_pb2_grpc.HealthStub(service.context.channel("echo"))
+        answer = await stub.Check(health_pb2.HealthCheckRequest())
+
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
 async def test_a_rich_error_arrives_with_all_its_facts(kit: Any) -> None:
     async with start_service("echo", kit.platform(), kit.settings, kit.assemble(kit.echo())) as service:
         stub = kit.stub(service.context.channel("echo"))

@@ -15,6 +15,8 @@ _CHECK_TIMEOUT = "1s"
 _DEREGISTER_AFTER = "1m"
 _WATCH_WAIT = "10s"
 _RETRY_AFTER_S = 1.0
+# A hanging agent must hold up neither start nor stop; the wait of a watch is added by the client.
+_AGENT_TIMEOUT_S = 2.0
 _log = structlog.get_logger()
 
 ClientFactory = Callable[[], Any]
@@ -23,7 +25,7 @@ ClientFactory = Callable[[], Any]
 def consul_client(address: str) -> Any:
     """Makes a client of the agent at `host:port`."""
     host, _, port = address.rpartition(":")
-    return consul.Consul(host=host, port=int(port))
+    return consul.Consul(host=host, port=int(port), connections_timeout=_AGENT_TIMEOUT_S)
 
 
 class ConsulResolver:
