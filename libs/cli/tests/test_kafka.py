@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from mltrainer_cli import java, kafka
 from mltrainer_cli.errors import CliError, ExitCode
+from mltrainer_cli.logs import last_error
 
 
 @pytest.mark.integration
@@ -83,11 +84,27 @@ def test_a_directory_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
         kafka.prepare(tmp_path / "file" / "kafka")
 
 
-def test_the_line_that_says_why_is_preferred_to_the_last_one(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("starting\njava.io.IOException: No space left on device\nbye\n")
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        pytest.param(
+            "up\njava.net.BindException: in use\nbye\n", "java.net.BindException: in use", id="error"
+        ),
+        pytest.param("mltrainer chaos: give it a name\nValueError: x\n", "give it a name", id="refusal"),
+        pytest.param(
+            '{"event": "background_failed", "error": "no broker", "level": "error"}\n{"level": "info"}\n',
+            "background_failed no broker",
+            id="structured",
+        ),
+        pytest.param("java.io.IOException: No space left on device\nbye\n", "the disk is full", id="disk"),
+        pytest.param("hello\n", "hello", id="last line"),
+        pytest.param("", "it wrote nothing", id="nothing"),
+    ],
+)
+def test_the_line_of_a_log_that_says_why_is_found(tmp_path: Path, lines: str, words: str) -> None:
+    (tmp_path / "log").write_text(lines)
 
-    assert kafka.last_error(log) == "java.io.IOException: No space left on device"
+    assert last_error(tmp_path / "log").startswith(words)
 
 
 class _NoNetwork:
