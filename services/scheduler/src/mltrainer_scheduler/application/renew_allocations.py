@@ -22,6 +22,7 @@ class Renewal:
 
     renewed: tuple[str, ...]
     revoked: tuple[str, ...]
+    lease_s: float
     lease_expire_time: datetime
 
 
@@ -37,7 +38,7 @@ class RenewAllocationsHandler:
         """Renews the claims of one node."""
         until = self.clock.now() + timedelta(seconds=self.policy.lease_s)
         if not claims:
-            return Renewal((), (), until)
+            return Renewal((), (), self.policy.lease_s, until)
         async with self.unit_of_work() as uow:
             living = await uow.cluster.living({claim.allocation for claim in claims})
             holding = {allocation.name: allocation for allocation in living if allocation.share.node == node}
@@ -50,4 +51,4 @@ class RenewAllocationsHandler:
             await uow.cluster.prolong({holding[name].training for name in renewed}, until)
             await uow.commit()
         revoked = tuple(claim.allocation for claim in claims if claim.allocation not in renewed)
-        return Renewal(renewed, revoked, until)
+        return Renewal(renewed, revoked, self.policy.lease_s, until)

@@ -42,6 +42,10 @@ PUBLISHED = (
     events_pb2.AllocationStarted,
     events_pb2.AllocationEnded,
 )
+_NO_VERDICT = "UNSPECIFIED"
+_VERDICTS: dict[int, str] = {
+    number: name.removeprefix("VERDICT_") for name, number in types_pb2.Verdict.items()
+}
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -60,7 +64,7 @@ def to_success(message: trainer_events.AttemptSucceeded, event_id: str) -> Attem
         message.fencing_token,
         message.manifest_digest,
         message.computation_key,
-        types_pb2.Verdict.Name(message.result.verdict).removeprefix("VERDICT_"),
+        _VERDICTS.get(message.result.verdict, _NO_VERDICT),
     )
 
 
@@ -133,28 +137,42 @@ def to_view(message: feature_events.ViewRevised) -> ViewVersion:
 def to_message(event: SchedulerEvent) -> Message:
     """Writes an event of ours."""
     match event:
+        case AllocationStarted() | AllocationEnded() | TrainingPlaced() | TrainingPreempted():
+            return _about_allocation(event)
+        case _:
+            return _about_training(event)
+
+
+def _about_training(
+    event: TrainingRejected | TrainingQueued | TrainingDeduplicated | TrainingCompleted | TrainingFailed,
+) -> Message:
+    match event:
         case TrainingRejected(training=training):
             return _rejected(training)
         case TrainingQueued(training=training):
             return _queued(training)
-        case TrainingPlaced():
-            return _placed(event)
-        case TrainingPreempted():
-            return _preempted(event)
         case TrainingDeduplicated(training=training):
             return _deduplicated(training)
         case TrainingCompleted(training=training):
             return _completed(training)
         case TrainingFailed(training=training):
             return _failed(training)
+        case _:
+            assert_never(event)
+
+
+def _about_allocation(
+    event: AllocationStarted | AllocationEnded | TrainingPlaced | TrainingPreempted,
+) -> Message:
+    match event:
+        case TrainingPlaced():
+            return _placed(event)
+        case TrainingPreempted():
+            return _preempted(event)
         case AllocationStarted():
             return _started(event)
-        case AllocationEnded(training=training, allocation=allocation):
-            return events_pb2.AllocationEnded(
-                training=training.name,
-                allocation=from_allocation(allocation, training),
-                revision=training.revision,
-            )
+        case AllocationEnded():
+            return _ended(event)
         case _:
             assert_never(event)
 
@@ -254,4 +272,12 @@ def _started(event: AllocationStarted) -> events_pb2.AllocationStarted:
         owner=training.spec.owner,
         spot=event.allocation.share.spot,
         revision=training.revision,
+    )
+
+
+def _ended(event: AllocationEnded) -> events_pb2.AllocationEnded:
+    return events_pb2.AllocationEnded(
+        training=event.training.name,
+        allocation=from_allocation(event.allocation, event.training),
+        revision=event.training.revision,
     )

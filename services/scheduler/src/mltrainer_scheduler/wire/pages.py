@@ -3,13 +3,12 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from mltrainer_scheduler.domain.errors import InvalidFieldError
 
 _DEFAULT_SIZE = 100
 _MAX_SIZE = 1_000
-T = TypeVar("T")
 
 
 class PageRequest(Protocol):
@@ -49,6 +48,6 @@ def last_name(request: PageRequest) -> str:
         raise InvalidFieldError("page_token", "is no `next_page_token` of an earlier answer") from error
 
 
-def next_token(page: Sequence[T], following: Sequence[T], name: str) -> str:
-    """Returns the token behind a page, empty where nothing follows it."""
-    return base64.urlsafe_b64encode(name.encode()).decode() if page and following else ""
+def next_token(found: Sequence[object], size: int, last: str) -> str:
+    """Returns the token behind a page that ends with a name; empty where nothing more was found."""
+    return base64.urlsafe_b64encode(last.encode()).decode() if len(found) > size else ""

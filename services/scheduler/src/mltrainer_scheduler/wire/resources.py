@@ -1,5 +1,6 @@
 """Writes trainings, allocations, nodes and explanations as their contracts."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from mltrainer.scheduler.v1 import resources_pb2, scheduler_service_pb2
@@ -7,18 +8,27 @@ from mltrainer.types.v1 import types_pb2
 
 from mltrainer_scheduler.application.browse import NodeUse
 from mltrainer_scheduler.application.explain_training import Explanation
+from mltrainer_scheduler.domain.errors import InvalidFieldError
 from mltrainer_scheduler.domain.placement import Capacity
 from mltrainer_scheduler.domain.training import Allocation, Training, TrainingState
 from mltrainer_scheduler.wire.specification import from_resources, from_spec
 from mltrainer_scheduler.wire.times import to_timestamp
 
 _STATES = {state: resources_pb2.Training.State.Value(f"STATE_{state}") for state in TrainingState}
-_STATES_BY_NUMBER = {number: state for state, number in _STATES.items()}
+_STATES_BY_NUMBER: dict[int, TrainingState] = {number: state for state, number in _STATES.items()}
 
 
-def to_state(number: int) -> TrainingState | None:
-    """Reads a state; None for a value that no training has."""
-    return _STATES_BY_NUMBER.get(resources_pb2.Training.State.ValueType(number))
+def to_states(numbers: Iterable[int]) -> set[TrainingState]:
+    """Reads states.
+
+    Raises:
+        InvalidFieldError: No training is ever in one of them.
+    """
+    states = {number: _STATES_BY_NUMBER.get(number) for number in numbers}
+    unknown = sorted(number for number, state in states.items() if state is None)
+    if unknown:
+        raise InvalidFieldError("states", f"no training is ever in state {unknown[0]}")
+    return {state for state in states.values() if state is not None}
 
 
 def from_training(training: Training) -> resources_pb2.Training:

@@ -17,10 +17,12 @@ from mltrainer_scheduler.domain.specification import (
 )
 from mltrainer_scheduler.wire.times import to_time, to_timestamp
 
-_KINDS = {types_pb2.TargetKind.Value(f"TARGET_KIND_{kind}"): kind for kind in TargetKind}
-_KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
-_SPOT_POLICIES = {resources_pb2.SpotPolicy.Value(f"SPOT_POLICY_{policy}"): policy for policy in SpotPolicy}
-_SPOT_POLICY_NUMBERS = {policy: number for number, policy in _SPOT_POLICIES.items()}
+_KIND_NUMBERS = {kind: types_pb2.TargetKind.Value(f"TARGET_KIND_{kind}") for kind in TargetKind}
+_KINDS: dict[int, TargetKind] = {number: kind for kind, number in _KIND_NUMBERS.items()}
+_SPOT_POLICY_NUMBERS = {
+    policy: resources_pb2.SpotPolicy.Value(f"SPOT_POLICY_{policy}") for policy in SpotPolicy
+}
+_SPOT_POLICIES: dict[int, SpotPolicy] = {number: policy for policy, number in _SPOT_POLICY_NUMBERS.items()}
 _NO_CALENDAR_HAS_IT = datetime.min.replace(tzinfo=UTC)
 
 

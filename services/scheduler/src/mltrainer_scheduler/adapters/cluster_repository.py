@@ -1,0 +1,213 @@
+"""Keeps nodes, allocations and replicated tables in the database."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from mltrainer_common.database import DatabaseConflictError, upsert
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mltrainer_scheduler.adapters.rows import (
+    allocation_row,
+    node_row,
+    to_allocation,
+    to_node,
+    to_training,
+)
+from mltrainer_scheduler.adapters.tables import (
+    allocation,
+    cluster,
+    node,
+    trainer_release,
+    training,
+    view_version,
+)
+from mltrainer_scheduler.application.ports import HeldAllocation
+from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Knowledge, TrainerRelease, ViewVersion
+from mltrainer_scheduler.domain.placement import Capacity, NodeReport
+from mltrainer_scheduler.domain.specification import TargetKind
+from mltrainer_scheduler.domain.training import Allocation
+
+_LIVING = allocation.c.end_time.is_(None)
+_CHANGING = ("lease_expire_time", "end_time", "end_reason", "stage", "progress", "progress_revision")
+
+
+class SqlClusterRepository:
+    """Keeps nodes and allocations inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def nodes(self, limit: int = 0, after: str = "") -> list[NodeReport]:
+        """Returns nodes by name; all without a limit."""
+        query = select(node).where(node.c.name > after).order_by(node.c.name).limit(limit or None)
+        return [to_node(row) for row in await self._connection.execute(query)]
+
+    async def report(self, reported: NodeReport) -> bool:
+        """Stores what a node says and tells whether that was news."""
+        statement = upsert(self._connection, node).values(node_row(reported))
+        statement = statement.on_conflict_do_update(
+            index_elements=["name"],
+            set_={column: statement.excluded[column] for column in node_row(reported)},
+            where=node.c.revision < statement.excluded.revision,
+        )
+        return bool((await self._connection.execute(statement)).rowcount == 1)
+
+    async def held(self, limit: int = 0, after: str = "") -> list[HeldAllocation]:
+        """Returns the allocations that live, oldest first; all without a limit."""
+        query = (
+            select(allocation)
+            .where(_LIVING, allocation.c.name > after)
+            .order_by(allocation.c.name)
+            .limit(limit or None)
+        )
+        living = [to_allocation(row) for row in await self._connection.execute(query)]
+        asked = select(training).where(training.c.name.in_({item.training for item in living}))
+        rows = await self._connection.execute(asked)
+        trainings = {row.name: to_training(row) for row in rows}
+        return [HeldAllocation(item, trainings[item.training]) for item in living]
+
+    async def held_by(self, name: str) -> list[Allocation]:
+        """Returns the allocations of a training that live, oldest first."""
+        query = select(allocation).where(_LIVING, allocation.c.training == name)
+        rows = await self._connection.execute(query.order_by(allocation.c.name))
+        return [to_allocation(row) for row in rows]
+
+    async def living(self, names: Collection[str]) -> list[Allocation]:
+        """Returns which of these allocations live."""
+        query = select(allocation).where(_LIVING, allocation.c.name.in_(sorted(names)))
+        return [to_allocation(row) for row in await self._connection.execute(query)]
+
+    async def used(self) -> dict[str, Capacity]:
+        """Returns what living allocations hold, by node."""
+        workers = allocation.c.workers
+        query = (
+            select(
+                allocation.c.node,
+                func.sum(workers * training.c.cpu_millis),
+                func.sum(workers * training.c.memory_bytes),
+                func.sum(workers * training.c.gpu_millis),
+            )
+            .join(training, training.c.name == allocation.c.training)
+            .where(_LIVING)
+            .group_by(allocation.c.node)
+        )
+        rows = await self._connection.execute(query)
+        return {name: Capacity(int(cpus), int(memory), int(gpus)) for name, cpus, memory, gpus in rows}
+
+    async def revision(self) -> int:
+        """Returns the revision that every allocation counts up."""
+        return int((await self._connection.execute(select(cluster.c.revision))).scalar_one())
+
+    async def allocate(self, allocations: Sequence[Allocation], revision: int) -> int:
+        """Stores new allocations and returns the next revision.
+
+        Raises:
+            DatabaseConflictError: Somebody else has allocated since the revision was read.
+        """
+        statement = update(cluster).where(cluster.c.revision == revision).values(revision=revision + 1)
+        if (await self._connection.execute(statement)).rowcount != 1:
+            raise DatabaseConflictError(f"the cluster has changed since revision {revision}")
+        await self._connection.execute(insert(allocation), [allocation_row(item) for item in allocations])
+        return revision + 1
+
+    async def update(self, allocations: Sequence[Allocation]) -> None:
+        """Replaces allocations."""
+        rows = [allocation_row(item) for item in allocations]
+        if not rows:
+            return
+        statement = (
+            update(allocation)
+            .where(allocation.c.name == bindparam("key"))
+            .values({column: bindparam(f"new_{column}") for column in _CHANGING})
+        )
+        values = [
+            {"key": row["name"]} | {f"new_{column}": row[column] for column in _CHANGING} for row in rows
+        ]
+        await self._connection.execute(statement, values)
+
+    async def due(self, now: datetime, limit: int) -> list[Allocation]:
+        """Returns living allocations whose lease has lapsed."""
+        query = select(allocation).where(_LIVING, allocation.c.lease_expire_time <= now)
+        rows = await self._connection.execute(query.order_by(allocation.c.name).limit(limit))
+        return [to_allocation(row) for row in rows]
+
+    async def prolong(self, trainings: Collection[str], until: datetime) -> None:
+        """Has the living leases of trainings hold until then."""
+        if trainings:
+            chosen = update(allocation).where(_LIVING, allocation.c.training.in_(sorted(trainings)))
+            await self._connection.execute(chosen.values(lease_expire_time=until))
+
+    async def prolong_all(self, until: datetime) -> int:
+        """Has every living lease hold at least until then, and returns how many there are."""
+        earlier = update(allocation).where(_LIVING, allocation.c.lease_expire_time < until)
+        return (await self._connection.execute(earlier.values(lease_expire_time=until))).rowcount
+
+
+class SqlKnowledgeRepository:
+    """Keeps the tables replicated from trainers and from feature."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def load(self) -> Knowledge:
+        """Returns the newest release and all views."""
+        newest = select(trainer_release).order_by(trainer_release.c.received_time.desc()).limit(1)
+        row = (await self._connection.execute(newest)).one_or_none()
+        views = await self._connection.execute(
+            select(view_version).order_by(view_version.c.feature_view, view_version.c.version)
+        )
+        release = None
+        if row is not None:
+            entries = tuple(_to_entry(*entry) for entry in row.entries)
+            release = TrainerRelease(
+                row.trainer, row.code_digest, row.environment_digest, entries, row.revision
+            )
+        return Knowledge(release, tuple(ViewVersion(*view) for view in views))
+
+    async def store_release(self, release: TrainerRelease, received_time: datetime) -> bool:
+        """Stores a release and tells whether it was news."""
+        values = {
+            "trainer": release.trainer,
+            "code_digest": release.code_digest,
+            "environment_digest": release.environment_digest,
+            "entries": [_from_entry(entry) for entry in release.entries],
+            "revision": release.revision,
+            "received_time": received_time,
+        }
+        statement = upsert(self._connection, trainer_release).values(values)
+        statement = statement.on_conflict_do_update(
+            index_elements=["trainer"],
+            set_={column: statement.excluded[column] for column in values},
+            where=trainer_release.c.revision < statement.excluded.revision,
+        )
+        return bool((await self._connection.execute(statement)).rowcount == 1)
+
+    async def store_view(self, view: ViewVersion) -> bool:
+        """Stores a view version and tells whether it was news."""
+        values = {
+            "feature_view": view.feature_view,
+            "version": view.version,
+            "definition_digest": view.definition_digest,
+            "data_revision": view.data_revision,
+            "revision": view.revision,
+        }
+        statement = upsert(self._connection, view_version).values(values)
+        statement = statement.on_conflict_do_update(
+            index_elements=["feature_view", "version"],
+            set_={column: statement.excluded[column] for column in values},
+            where=view_version.c.revision < statement.excluded.revision,
+        )
+        return bool((await self._connection.execute(statement)).rowcount == 1)
+
+
+def _from_entry(entry: CatalogueEntry) -> list[object]:
+    return [entry.id, entry.family, sorted(entry.target_kinds), entry.digest, entry.unavailable_reason]
+
+
+def _to_entry(
+    model: str, family: str, kinds: list[str], digest: str, unavailable_reason: str
+) -> CatalogueEntry:
+    return CatalogueEntry(
+        model, family, frozenset(TargetKind(kind) for kind in kinds), digest, unavailable_reason
+    )

@@ -1,0 +1,120 @@
+"""Describes the tables that the migrations make."""
+
+from mltrainer_common.database import UtcDateTime
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+_metadata = MetaData()
+
+# The amounts beside `spec` are what placement reads, so that it decodes no specification.
+training = Table(
+    "training",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("request_id", String),
+    Column("study", String),
+    Column("propose_alias", String),
+    Column("spec", LargeBinary),
+    Column("state", String),
+    Column("queue", String),
+    Column("priority", Integer),
+    Column("cpu_millis", BigInteger),
+    Column("memory_bytes", BigInteger),
+    Column("gpu_millis", BigInteger),
+    Column("gpu_type", String),
+    Column("gang_workers", Integer),
+    Column("allows_spot", Boolean),
+    Column("deadline_time", UtcDateTime),
+    Column("create_time", UtcDateTime),
+    Column("ready_time", UtcDateTime),
+    Column("end_time", UtcDateTime),
+    Column("computation_key", String),
+    Column("duplicate_of", String),
+    Column("attempt_count", Integer),
+    Column("fencing_token", BigInteger),
+    Column("reason", String),
+    Column("message", String),
+    Column("violations", JSON),
+    Column("manifest_digest", String),
+    Column("verdict", String),
+    Column("revision", BigInteger),
+    Column("traceparent", String),
+)
+computation = Table(
+    "computation",
+    _metadata,
+    Column("study", String, primary_key=True),
+    Column("propose_alias", String, primary_key=True),
+    Column("computation_key", String, primary_key=True),
+    Column("leader", String),
+    Column("manifest_digest", String),
+    Column("revision", BigInteger),
+)
+node = Table(
+    "node",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("cpu_millis", BigInteger),
+    Column("memory_bytes", BigInteger),
+    Column("gpu_millis", BigInteger),
+    Column("gpu_type", String),
+    Column("schedulable", Boolean),
+    Column("spot", Boolean),
+    Column("zone", String),
+    Column("revision", BigInteger),
+    Column("seen_time", UtcDateTime),
+)
+allocation = Table(
+    "allocation",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("training", String),
+    Column("attempt", Integer),
+    Column("node", String),
+    Column("workers", Integer),
+    Column("spot", Boolean),
+    Column("fencing_token", BigInteger),
+    Column("lease_expire_time", UtcDateTime),
+    Column("start_time", UtcDateTime),
+    Column("end_time", UtcDateTime),
+    Column("end_reason", String),
+    Column("stage", String),
+    Column("progress", Float),
+    Column("progress_revision", BigInteger),
+)
+# One row: its revision counts up with every new allocation, so that two schedulers never allocate twice.
+cluster = Table(
+    "cluster",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("revision", BigInteger),
+)
+trainer_release = Table(
+    "trainer_release",
+    _metadata,
+    Column("trainer", String, primary_key=True),
+    Column("code_digest", String),
+    Column("environment_digest", String),
+    Column("entries", JSON),
+    Column("revision", BigInteger),
+    Column("received_time", UtcDateTime),
+)
+view_version = Table(
+    "view_version",
+    _metadata,
+    Column("feature_view", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("definition_digest", String),
+    Column("data_revision", BigInteger),
+    Column("revision", BigInteger),
+)

@@ -1,0 +1,86 @@
+"""Opens the transactions in which state, inbox and outbox change together, and views for reading."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+
+from mltrainer_common.database import Database
+from mltrainer_common.telemetry import current_traceparent, use_traceparent
+from mltrainer_messaging.outbox import SqlOutbox
+from mltrainer_messaging.transactions import EventTransaction, EventTransactions
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mltrainer_scheduler.adapters.cluster_repository import SqlClusterRepository, SqlKnowledgeRepository
+from mltrainer_scheduler.adapters.training_repository import (
+    SqlComputationRepository,
+    SqlTrainingRepository,
+)
+from mltrainer_scheduler.domain.events import SchedulerEvent
+
+_TRACE_ID = slice(3, 35)
+
+
+@dataclass(frozen=True, slots=True)
+class TracedOutbox:
+    """Adds every event under the trace that its training's request began."""
+
+    outbox: SqlOutbox
+
+    def add(self, event: SchedulerEvent) -> None:
+        """Adds an event."""
+        with _trace_of(event.training.traceparent):
+            self.outbox.add(event)
+
+
+def _trace_of(traceparent: str | None) -> AbstractContextManager[None]:
+    current = current_traceparent()
+    # A span of the same trace is nearer to the cause than the request.
+    if current and (traceparent is None or current[_TRACE_ID] == traceparent[_TRACE_ID]):
+        return nullcontext()
+    return use_traceparent(traceparent)
+
+
+class SqlView:
+    """One read-only look."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.trainings = SqlTrainingRepository(connection)
+        self.cluster = SqlClusterRepository(connection)
+        self.knowledge = SqlKnowledgeRepository(connection)
+
+
+class SqlUnitOfWork:
+    """One write transaction."""
+
+    def __init__(self, transaction: EventTransaction) -> None:
+        self.trainings = SqlTrainingRepository(transaction.connection)
+        self.computations = SqlComputationRepository(transaction.connection)
+        self.cluster = SqlClusterRepository(transaction.connection)
+        self.knowledge = SqlKnowledgeRepository(transaction.connection)
+        self.inbox = transaction.inbox
+        self.outbox = TracedOutbox(transaction.outbox)
+        self._transaction = transaction
+
+    async def commit(self) -> None:
+        """Makes everything durable at once."""
+        await self._transaction.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class SqlUnitOfWorkFactory:
+    """Opens transactions and views of the service's database."""
+
+    database: Database
+    transactions: EventTransactions
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[SqlUnitOfWork]:
+        """Opens a transaction; leaving without `commit()` undoes it."""
+        async with self.transactions.open() as transaction:
+            yield SqlUnitOfWork(transaction)
+
+    @asynccontextmanager
+    async def view(self) -> AsyncIterator[SqlView]:
+        """Opens a view; it waits for no writer."""
+        async with self.database.snapshot() as connection:
+            yield SqlView(connection)

@@ -1,0 +1,37 @@
+"""Reads what the scheduler is told by its environment."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SchedulerSettings(BaseSettings):
+    """Settings of scheduler, prefix `MLTRAINER_SCHEDULER_`.
+
+    Attributes:
+        database_url: SQLite file in the data directory unless set.
+        lease_s: How long an allocation holds without renewal.
+        max_attempts: Attempts of one training, lapsed ones included.
+        node_silence_s: A node that has not reported for this long gets nothing new.
+        view_grace_s: How long a request waits for a feature view that is not announced before it is refused.
+        retry_backoff_s: Wait before the second attempt; doubles up to `max_retry_backoff_s`.
+        bar_interval_s: Time between two closes of a bar.
+        bar_close_offset_s: Close of a bar after midnight UTC.
+        placement_interval_s: Longest time between two looks at the queues.
+        lease_check_interval_s: Time between two looks at the leases.
+        queue_window: Waiting trainings looked at in one pass.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MLTRAINER_SCHEDULER_", frozen=True, extra="ignore")
+
+    database_url: str | None = None
+    lease_s: float = Field(default=30.0, ge=1.0)
+    max_attempts: int = Field(default=8, ge=1)
+    node_silence_s: float = Field(default=15.0, gt=0.0)
+    view_grace_s: float = Field(default=15.0, ge=0.0)
+    retry_backoff_s: float = Field(default=0.5, ge=0.0)
+    max_retry_backoff_s: float = Field(default=15.0, ge=0.0)
+    bar_interval_s: float = Field(default=86_400.0, gt=0.0)
+    bar_close_offset_s: float = Field(default=75_600.0, ge=0.0)
+    placement_interval_s: float = Field(default=0.5, gt=0.0)
+    lease_check_interval_s: float = Field(default=1.0, gt=0.0)
+    queue_window: int = Field(default=1_000, ge=1)
