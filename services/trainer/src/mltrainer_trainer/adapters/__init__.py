@@ -1,0 +1,1 @@
+"""Implements the ports of the trainer: database, processes, peers, estimators."""

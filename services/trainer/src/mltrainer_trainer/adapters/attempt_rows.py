@@ -1,0 +1,118 @@
+"""Turns attempts into rows and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mltrainer_trainer.domain.attempt import (
+    Attempt,
+    AttemptLimits,
+    AttemptState,
+    Failure,
+    Placement,
+    ProcessId,
+    Success,
+    Usage,
+)
+
+
+def placement_row(placement: Placement) -> dict[str, Any]:
+    """Returns the columns that never change."""
+    return {
+        "name": placement.attempt,
+        "training": placement.training,
+        "number": placement.number,
+        "allocation": placement.allocation,
+        "fencing_token": placement.fencing_token,
+        "node": placement.node,
+        "study": placement.study,
+        "computation_key": placement.computation_key,
+        "as_of_time": placement.as_of_time,
+        "lease_expire_time": placement.lease_expire_time,
+        "spec": placement.spec,
+        "cpus": placement.limits.cpus,
+        "cpu_seconds_limit": placement.limits.cpu_seconds,
+        "memory_bytes_limit": placement.limits.memory_bytes,
+        "traceparent": placement.traceparent,
+        "discarded": False,
+    }
+
+
+def progress_row(attempt: Attempt) -> dict[str, Any]:
+    """Returns the columns that the state machine changes."""
+    process, failure, success, usage = attempt.process, attempt.failure, attempt.success, attempt.usage
+    return {
+        "state": attempt.state.value,
+        "revision": attempt.revision,
+        "progress": attempt.progress,
+        "stage": attempt.stage,
+        "pid": process.pid if process else None,
+        "process_start_mark": process.start_mark if process else None,
+        "process_gone": attempt.process_gone,
+        "accept_time": attempt.accept_time,
+        "start_time": attempt.start_time,
+        "end_time": attempt.end_time,
+        "failure_reason": failure.reason if failure else None,
+        "failure_message": failure.message if failure else None,
+        "failure_retryable": failure.retryable if failure else None,
+        "manifest_digest": success.manifest_digest if success else None,
+        "reported_key": success.computation_key if success else None,
+        "result": success.result if success else None,
+        "lineage": success.lineage if success else None,
+        "used_cpu_seconds": usage.cpu_seconds if usage else None,
+        "used_memory_bytes": usage.memory_bytes if usage else None,
+        "sample_time": usage.sample_time if usage else None,
+    }
+
+
+def to_attempt(row: Mapping[str, Any]) -> Attempt:
+    """Reads an attempt from its row."""
+    return Attempt(
+        placement=_placement(row),
+        accept_time=row["accept_time"],
+        state=AttemptState(row["state"]),
+        revision=row["revision"],
+        progress=row["progress"],
+        stage=row["stage"],
+        process=ProcessId(row["pid"], row["process_start_mark"]) if row["pid"] is not None else None,
+        process_gone=row["process_gone"],
+        start_time=row["start_time"],
+        end_time=row["end_time"],
+        failure=_failure(row),
+        success=_success(row),
+        usage=_usage(row),
+    )
+
+
+def _placement(row: Mapping[str, Any]) -> Placement:
+    return Placement(
+        training=row["training"],
+        number=row["number"],
+        allocation=row["allocation"],
+        fencing_token=row["fencing_token"],
+        node=row["node"],
+        study=row["study"],
+        computation_key=row["computation_key"],
+        as_of_time=row["as_of_time"],
+        lease_expire_time=row["lease_expire_time"],
+        spec=row["spec"],
+        limits=AttemptLimits(row["cpus"], row["cpu_seconds_limit"], row["memory_bytes_limit"]),
+        traceparent=row["traceparent"],
+    )
+
+
+def _failure(row: Mapping[str, Any]) -> Failure | None:
+    if row["failure_reason"] is None:
+        return None
+    return Failure(row["failure_reason"], row["failure_message"], row["failure_retryable"])
+
+
+def _success(row: Mapping[str, Any]) -> Success | None:
+    if row["manifest_digest"] is None:
+        return None
+    return Success(row["manifest_digest"], row["reported_key"], row["result"], row["lineage"])
+
+
+def _usage(row: Mapping[str, Any]) -> Usage | None:
+    if row["sample_time"] is None:
+        return None
+    return Usage(row["used_cpu_seconds"], row["used_memory_bytes"], row["sample_time"])

@@ -1,0 +1,180 @@
+"""The services an attempt talks to: feature, registry and the trainer itself."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from mltrainer.feature.v1 import resources_pb2 as feature
+from mltrainer.feature.v1.feature_service_pb2 import CreateDatasetRequest, GetDatasetRequest
+from mltrainer.registry.v1.registry_service_pb2 import UploadArtifactRequest, UploadChunk, UploadHeader
+from mltrainer.registry.v1.resources_pb2 import ArtifactFile, Manifest
+from mltrainer.trainer.v1 import trainer_service_pb2 as reports
+from mltrainer.trainer.v1.resources_pb2 import Trial
+from mltrainer.types.v1.types_pb2 import Target, TargetKind
+from mltrainer_common.content_store import ContentNotFoundError, ContentStore, DigestMismatchError
+from mltrainer_common.errors import RpcFailure
+from mltrainer_models.training_key import ViewRead
+
+from mltrainer_trainer.adapters.peer_calls import call_patiently
+from mltrainer_trainer.application.execute_attempt import Dataset, Lineage, Outcome
+from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure
+from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
+from mltrainer_trainer.wire.outcome import to_lineage, to_result
+
+if TYPE_CHECKING:  # exists in the type stubs only
+    from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceAsyncStub
+    from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+    from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceAsyncStub
+
+_CHUNK_BYTES = 1 << 20
+_FIRST_POLL_S = 0.05
+_LONGEST_POLL_S = 1.0
+_TRIALS_PER_CALL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RpcDatasetSource:
+    """Asks `feature` for datasets and reads them from the content store."""
+
+    stub: "FeatureServiceAsyncStub"
+    store: ContentStore
+
+    async def create(self, plan: AttemptPlan) -> Dataset:
+        """Returns the dataset of a plan once it can be read."""
+        request = CreateDatasetRequest(spec=_dataset_spec(plan))
+        dataset = await call_patiently(partial(self.stub.CreateDataset, request))
+        wait_s = _FIRST_POLL_S
+        while dataset.state == feature.Dataset.STATE_CREATING:
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_POLL_S)
+            get = partial(self.stub.GetDataset, GetDatasetRequest(name=dataset.name))
+            dataset = await call_patiently(get)
+        if dataset.state != feature.Dataset.STATE_ACTIVE:
+            message = dataset.error or f"{dataset.name} cannot be read"
+            raise AttemptFailedError("DATASET_FAILED", message, retryable=True)
+        return _to_dataset(dataset)
+
+    async def read(self, dataset: Dataset) -> bytes:
+        """Returns its verified bytes."""
+        try:
+            return await asyncio.to_thread(self.store.read_bytes, dataset.sha256)
+        except (ContentNotFoundError, DigestMismatchError) as error:
+            message = f"{dataset.name} is not in the artifact store: {error}"
+            raise AttemptFailedError("DATASET_UNREADABLE", message, retryable=True) from error
+
+
+def _dataset_spec(plan: AttemptPlan) -> feature.DatasetSpec:
+    as_of = Timestamp()
+    as_of.FromDatetime(plan.as_of_time)
+    return feature.DatasetSpec(
+        symbols=sorted(plan.symbols), feature_views=plan.feature_views, as_of=as_of, target=_target(plan)
+    )
+
+
+def _target(plan: AttemptPlan) -> Target:
+    return Target(kind=TargetKind.Value(f"TARGET_KIND_{plan.target_kind}"), horizon_bars=plan.horizon_bars)
+
+
+def _to_dataset(dataset: feature.Dataset) -> Dataset:
+    views = tuple(
+        ViewRead(view.feature_view, view.version, view.definition_digest, view.data_revision)
+        for view in dataset.view_revisions
+    )
+    return Dataset(dataset.name, dataset.sha256, views, tuple(dataset.feature_names))
+
+
+@dataclass(frozen=True, slots=True)
+class RpcArtifactUpload:
+    """Streams files to `registry`."""
+
+    stub: "RegistryServiceAsyncStub"
+
+    async def __call__(self, identity: AttemptIdentity, training: str, files: Mapping[str, bytes]) -> str:
+        """Returns the digest of the manifest."""
+        contents = [files[path] for path in sorted(files)]
+        header = UploadHeader(
+            training=training,
+            fencing_token=identity.fencing_token,
+            # The registry computes the digest of the manifest: one spelling of it, in one place.
+            manifest=Manifest(
+                files=[
+                    ArtifactFile(
+                        path=path, sha256=hashlib.sha256(files[path]).hexdigest(), size_bytes=len(files[path])
+                    )
+                    for path in sorted(files)
+                ]
+            ),
+        )
+        answer = await call_patiently(lambda: self.stub.UploadArtifact(_parts(header, contents)))
+        return answer.manifest_digest
+
+
+async def _parts(header: UploadHeader, contents: Sequence[bytes]) -> AsyncIterator[UploadArtifactRequest]:
+    yield UploadArtifactRequest(header=header)
+    for index, content in enumerate(contents):
+        for start in range(0, len(content), _CHUNK_BYTES):
+            chunk = UploadChunk(file_index=index, data=content[start : start + _CHUNK_BYTES])
+            yield UploadArtifactRequest(chunk=chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcAttemptReports:
+    """Reports to the trainer that started the attempt."""
+
+    stub: "AttemptReportServiceAsyncStub"
+
+    async def record_trials(self, plan: AttemptPlan, trials: Sequence[bytes]) -> int:
+        """Returns how many trials the study has from now on."""
+        count = 0
+        for start in range(0, len(trials), _TRIALS_PER_CALL):
+            request = reports.RecordTrialsRequest(
+                attempt=_speaker(plan.identity),
+                study=plan.study,
+                target=_target(plan),
+                trials=[Trial.FromString(trial) for trial in trials[start : start + _TRIALS_PER_CALL]],
+            )
+            answer = await call_patiently(partial(self.stub.RecordTrials, request))
+            count = answer.study_trial_count
+        return count
+
+    async def succeed(
+        self, lineage: Lineage, outcome: Outcome, study_trial_count: int, manifest: str
+    ) -> None:
+        """Reports the result."""
+        request = reports.ReportSuccessRequest(
+            attempt=_speaker(lineage.plan.identity),
+            manifest_digest=manifest,
+            result=to_result(outcome, study_trial_count),
+            computation_key=lineage.plan.computation_key,
+            lineage=to_lineage(lineage),
+        )
+        await call_patiently(partial(self.stub.ReportSuccess, request))
+
+    async def fail(self, identity: AttemptIdentity, failure: Failure) -> None:
+        """Reports why there is no result."""
+        request = reports.ReportFailureRequest(
+            attempt=_speaker(identity),
+            reason=failure.reason,
+            message=failure.message,
+            retryable=failure.retryable,
+        )
+        await call_patiently(partial(self.stub.ReportFailure, request))
+
+    async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> bool:
+        """Says how far the attempt is and returns whether it shall go on; silence means it shall."""
+        request = reports.ReportProgressRequest(attempt=_speaker(identity), progress=progress, stage=stage)
+        try:
+            answer = await self.stub.ReportProgress(request)
+        except RpcFailure as failure:
+            return failure.reason != "STALE_FENCING_TOKEN"
+        return bool(answer.proceed)
+
+
+def _speaker(identity: AttemptIdentity) -> reports.AttemptIdentity:
+    return reports.AttemptIdentity(
+        name=identity.name, allocation=identity.allocation, fencing_token=identity.fencing_token
+    )

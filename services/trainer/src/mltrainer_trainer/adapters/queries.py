@@ -1,0 +1,93 @@
+"""Reads for callers and for the supervision of a node, never waiting for a writer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from mltrainer_common.database import Database
+from sqlalchemy import select, tuple_
+
+from mltrainer_trainer.adapters import attempt_repository as finders
+from mltrainer_trainer.adapters.attempt_repository import SqlAttemptRepository, fetch_attempts
+from mltrainer_trainer.adapters.study_repository import (
+    SqlStudyRepository,
+    select_studies,
+    to_study,
+    to_trial,
+)
+from mltrainer_trainer.adapters.tables import attempt, study, trial
+from mltrainer_trainer.application.ports import PageRequest
+from mltrainer_trainer.domain.attempt import Attempt
+from mltrainer_trainer.domain.ledger import RecordedStudy, RecordedTrial
+
+
+@dataclass(frozen=True, slots=True)
+class SqlTrainerQueries:
+    """Answers from the reader engine."""
+
+    database: Database
+
+    async def live_on(self, node: str) -> Sequence[Attempt]:
+        """Returns the attempts of a node that have not ended, oldest first."""
+        async with self.database.snapshot() as connection:
+            return await fetch_attempts(connection, finders.live_on(node))
+
+    async def unfinished_on(self, node: str) -> Sequence[Attempt]:
+        """Returns the attempts of a node that have not ended or whose process may still be there."""
+        async with self.database.snapshot() as connection:
+            return await fetch_attempts(connection, finders.unfinished_on(node))
+
+    async def ended_before(self, node: str, before: datetime, limit: int) -> Sequence[Attempt]:
+        """Returns attempts of a node that ended before a moment and were not discarded yet."""
+        async with self.database.snapshot() as connection:
+            return await fetch_attempts(connection, finders.ended_before(node, before, limit))
+
+    async def trial_count(self, study_name: str) -> int:
+        """Returns how many trials a study has."""
+        async with self.database.snapshot() as connection:
+            return await SqlStudyRepository(connection).trial_count(study_name)
+
+    async def attempt(self, name: str) -> Attempt | None:
+        """Returns an attempt by name."""
+        async with self.database.snapshot() as connection:
+            return await SqlAttemptRepository(connection).get(name)
+
+    async def attempts(self, training: str, page: PageRequest) -> Sequence[tuple[str, Attempt]]:
+        """Returns attempts with positions: of a training oldest first, of all where empty, newest first."""
+        if training:
+            query = select(attempt).where(attempt.c.training == training)
+            query = query.where(attempt.c.number > int(page.after or 0)).order_by(attempt.c.number)
+        else:
+            query = select(attempt).order_by(attempt.c.accept_time.desc(), attempt.c.name.desc())
+            if page.after:
+                time, _, name = page.after.partition("|")
+                position = tuple_(attempt.c.accept_time, attempt.c.name)
+                query = query.where(position < tuple_(datetime.fromisoformat(time), name))
+        async with self.database.snapshot() as connection:
+            found = await fetch_attempts(connection, query.limit(page.size))
+        return [(_position(it, of_training=bool(training)), it) for it in found]
+
+    async def study(self, name: str) -> RecordedStudy | None:
+        """Returns a study by name."""
+        async with self.database.snapshot() as connection:
+            return await SqlStudyRepository(connection).get(name)
+
+    async def studies(self, page: PageRequest) -> Sequence[tuple[str, RecordedStudy]]:
+        """Returns studies by name with their positions."""
+        query = select_studies().where(study.c.name > page.after).order_by(study.c.name).limit(page.size)
+        async with self.database.snapshot() as connection:
+            rows = (await connection.execute(query)).mappings()
+            return [(row["name"], to_study(row)) for row in rows]
+
+    async def trials(self, study_name: str, page: PageRequest) -> Sequence[tuple[str, RecordedTrial]]:
+        """Returns the trials of a study, oldest first, with their positions."""
+        query = select(trial).where(trial.c.study == study_name, trial.c.position > int(page.after or 0))
+        async with self.database.snapshot() as connection:
+            rows = (await connection.execute(query.order_by(trial.c.position).limit(page.size))).mappings()
+            return [(str(row["position"]), to_trial(row)) for row in rows]
+
+
+def _position(found: Attempt, *, of_training: bool) -> str:
+    if of_training:
+        return str(found.placement.number)
+    return f"{found.accept_time.isoformat()}|{found.name}"

@@ -1,0 +1,95 @@
+"""Describes the tables that the migrations make."""
+
+from mltrainer_common.database import UtcDateTime
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+_metadata = MetaData()
+
+attempt = Table(
+    "attempt",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("training", String),
+    Column("number", Integer),
+    Column("allocation", String),
+    Column("fencing_token", BigInteger),
+    Column("node", String),
+    Column("study", String),
+    Column("computation_key", String),
+    Column("as_of_time", UtcDateTime),
+    Column("lease_expire_time", UtcDateTime),
+    Column("spec", LargeBinary),
+    Column("cpus", Float),
+    Column("cpu_seconds_limit", Float),
+    Column("memory_bytes_limit", BigInteger),
+    Column("traceparent", String),
+    Column("state", String),
+    Column("revision", BigInteger),
+    Column("progress", Float),
+    Column("stage", String),
+    Column("pid", Integer),
+    Column("process_start_mark", String),
+    Column("process_gone", Boolean),
+    Column("discarded", Boolean),
+    Column("accept_time", UtcDateTime),
+    Column("start_time", UtcDateTime),
+    Column("end_time", UtcDateTime),
+    Column("failure_reason", String),
+    Column("failure_message", String),
+    Column("failure_retryable", Boolean),
+    Column("manifest_digest", String),
+    Column("reported_key", String),
+    Column("result", LargeBinary),
+    Column("lineage", LargeBinary),
+    Column("used_cpu_seconds", Float),
+    Column("used_memory_bytes", BigInteger),
+    Column("sample_time", UtcDateTime),
+)
+revoked_allocation = Table(
+    "revoked_allocation",
+    _metadata,
+    Column("allocation", String, primary_key=True),
+    Column("reason", String),
+    Column("revoke_time", UtcDateTime),
+)
+study = Table(
+    "study",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("target_kind", Integer),
+    Column("horizon_bars", Integer),
+    Column("training_count", Integer),
+    Column("create_time", UtcDateTime),
+)
+study_training = Table(
+    "study_training",
+    _metadata,
+    Column("study", String, primary_key=True),
+    Column("training", String, primary_key=True),
+)
+trial = Table(
+    "trial",
+    _metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("study", String),
+    Column("configuration_digest", String),
+    Column("training", String),
+    Column("attempt", Integer),
+    Column("catalogue_id", String),
+    Column("parameters_json", String),
+    Column("objective", Float),
+    Column("cpu_seconds", Float),
+    Column("metrics", JSON),
+    Column("create_time", UtcDateTime),
+)

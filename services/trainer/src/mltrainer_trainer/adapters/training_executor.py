@@ -1,0 +1,118 @@
+"""Executes a training in a thread, so that leases are watched and reports are sent meanwhile."""
+
+import asyncio
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+import polars as pl
+from mltrainer_features import TargetKind
+from mltrainer_models.canonical import canonical_digest
+
+from mltrainer_trainer.adapters.estimators import load_learner
+from mltrainer_trainer.application.execute_attempt import Dataset, Outcome, Stages
+from mltrainer_trainer.domain.catalogue import UnknownModelError, select_entries
+from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
+from mltrainer_trainer.domain.search import Hooks, Progress, TrainingCancelledError
+from mltrainer_trainer.domain.training import TrainingOutcome, TrainingPlan, execute_training
+from mltrainer_trainer.domain.training_data import (
+    DataProblemError,
+    TrainingData,
+    load_training_data,
+    to_microseconds,
+)
+from mltrainer_trainer.domain.walk_forward import EvaluationPlan
+from mltrainer_trainer.wire.outcome import to_outcome
+
+# Where each stage of the computation begins and how much of the attempt it is.
+_SHARES = {"trials": (0.05, 0.45), "folds": (0.5, 0.35), "refit": (0.85, 0.05)}
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadTrainingExecutor:
+    """Executes `domain.training`."""
+
+    stages: Stages
+    is_cancelled: Callable[[], bool]
+
+    async def __call__(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
+        """Executes a plan on its data."""
+        return await asyncio.to_thread(self._execute, plan, dataset, content)
+
+    def _execute(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
+        try:
+            outcome = execute_training(
+                training_plan(plan, dataset), read_data(plan, dataset, content), load_learner, self._hooks()
+            )
+        except DataProblemError as error:
+            raise AttemptFailedError("NOT_ENOUGH_ROWS", error.problem) from error
+        except UnknownModelError as error:
+            raise AttemptFailedError("UNKNOWN_MODEL", f"the catalogue has no {error.name}") from error
+        except TrainingCancelledError as error:
+            raise AttemptFailedError("CANCELLED", "the attempt was asked to stop", retryable=True) from error
+        except MemoryError as error:
+            raise AttemptFailedError("OUT_OF_MEMORY", "the machine has too little memory for it") from error
+        check_finite(outcome)
+        return to_outcome(outcome, time.process_time())
+
+    def _hooks(self) -> Hooks:
+        return Hooks(
+            on_progress=self._on_progress, is_cancelled=self.is_cancelled, cpu_seconds=time.process_time
+        )
+
+    def _on_progress(self, progress: Progress) -> None:
+        begin, share = _SHARES.get(progress.stage, (0.0, 0.0))
+        self.stages.enter(progress.stage, begin + share * progress.done / max(1, progress.total))
+
+
+def training_plan(plan: AttemptPlan, dataset: Dataset) -> TrainingPlan:
+    """Translates an order into what is computed."""
+    evaluation = EvaluationPlan(
+        to_microseconds(plan.first_test_time), plan.refit_interval_bars, plan.embargo_bars
+    )
+    entries = select_entries(plan.models, TargetKind(plan.target_kind))
+    context = {
+        "dataset": dataset.sha256,
+        "first_test_time": evaluation.first_test_time,
+        "refit_interval_bars": evaluation.refit_interval_bars,
+        "embargo_bars": evaluation.embargo_bars,
+    }
+    return TrainingPlan(
+        entries=entries,
+        evaluation=evaluation,
+        max_trials=plan.max_trials or len(entries),
+        seed=plan.seed,
+        prior_trial_count=plan.study_trial_count,
+        cpu_seconds=plan.cpu_seconds or inf,
+        context_digest=canonical_digest(context),
+        feature_views={view.feature_view: view.definition_digest for view in dataset.views},
+    )
+
+
+def read_data(plan: AttemptPlan, dataset: Dataset, content: bytes) -> TrainingData:
+    """Reads a dataset.
+
+    Raises:
+        AttemptFailedError: Its labels are all the same, so there is nothing to learn.
+    """
+    frame = pl.read_parquet(io.BytesIO(content))
+    data = load_training_data(frame, dataset.feature_names, TargetKind(plan.target_kind), plan.horizon_bars)
+    if float(data.labels.min()) == float(data.labels.max()):
+        raise AttemptFailedError("CONSTANT_TARGET", f"all {len(data)} labels are {data.labels[0]:g}")
+    return data
+
+
+def check_finite(outcome: TrainingOutcome) -> None:
+    """Refuses a result that is no number.
+
+    Raises:
+        AttemptFailedError: The chosen model has diverged.
+    """
+    for entry in outcome.leaderboard:
+        broken = sorted(name for name, value in entry.metrics.items() if not math.isfinite(value))
+        if entry.is_chosen and broken:
+            message = f"{entry.catalogue_id} has no finite {', '.join(broken)} out of sample"
+            raise AttemptFailedError("MODEL_DIVERGED", message)

@@ -1,0 +1,33 @@
+"""Frees the disk of what ended long ago."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mltrainer_trainer.application.ports import AttemptQueries, Clock, ExecutionBackend, UnitOfWorkFactory
+
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PruneAttemptsHandler:
+    """Removes the directories of ended attempts; their rows stay."""
+
+    unit_of_work: UnitOfWorkFactory
+    queries: AttemptQueries
+    backend: ExecutionBackend
+    clock: Clock
+    node: str
+    keep: timedelta
+
+    async def __call__(self) -> int:
+        """Returns how many directories were removed."""
+        before = self.clock.now() - self.keep
+        ended = await self.queries.ended_before(self.node, before, _BATCH)
+        for attempt in ended:
+            await self.backend.discard(attempt)
+        async with self.unit_of_work() as uow:
+            await uow.attempts.mark_discarded([attempt.name for attempt in ended])
+            # Events are replayed for days at most; what was taken back earlier cannot be placed any more.
+            await uow.attempts.forget_revoked(self.clock.now() - timedelta(days=14))
+            await uow.commit()
+        return len(ended)

@@ -1,0 +1,133 @@
+"""Puts the process of an attempt together."""
+
+import asyncio
+import os
+import resource
+import signal
+import threading
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceStub
+from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceStub
+from mltrainer_common.authorization import Role
+from mltrainer_common.content_store import ContentStore
+from mltrainer_common.logs import configured_logs
+from mltrainer_common.rpc_call import Caller
+from mltrainer_common.rpc_client import ServiceChannel
+from mltrainer_common.rpc_metrics import ClientMetrics
+from mltrainer_common.service import make_resolver
+from mltrainer_common.settings import Environment, PlatformSettings
+from mltrainer_common.tokens import TokenIssuer, load_or_create_token_key
+from mltrainer_common.traces import tracer_provider, use_traceparent
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import Tracer
+from prometheus_client import CollectorRegistry
+
+from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
+from mltrainer_trainer.adapters.code_identity import code_identity
+from mltrainer_trainer.adapters.model_release import plan_models
+from mltrainer_trainer.adapters.peers import RpcArtifactUpload, RpcAttemptReports, RpcDatasetSource
+from mltrainer_trainer.adapters.training_executor import ThreadTrainingExecutor
+from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
+from mltrainer_trainer.domain.plan import AttemptPlan
+from mltrainer_trainer.entrypoints.attempt_process import AttemptProcess, StageLog, StopSignals
+from mltrainer_trainer.settings import artifact_url
+from mltrainer_trainer.wire.order import decode_order
+
+_SLUG = "trainer"
+# From the signal that the budget is used up to the kernel's kill: time to report it.
+_CPU_MARGIN_S = 30
+
+
+def run_attempt(directory: AttemptDirectory) -> int:
+    """Executes the order of a directory and returns the exit code."""
+    plan = decode_order(directory.order())
+    limit_cpu(plan.cpu_seconds)
+    platform = PlatformSettings()
+    with configured_logs(_SLUG, platform.instance, platform.log_level):
+        # Not `asyncio.run`, which would wait at its end for the thread that still computes.
+        return asyncio.new_event_loop().run_until_complete(_run(plan, directory, platform))
+
+
+def limit_cpu(cpu_seconds: float) -> None:
+    """Has the kernel signal the process when its budget is used up, and end it a little later."""
+    if cpu_seconds > 0:
+        soft = max(1, int(cpu_seconds + 0.999))
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, soft + _CPU_MARGIN_S))
+
+
+async def _run(plan: AttemptPlan, directory: AttemptDirectory, platform: PlatformSettings) -> int:
+    async with AsyncExitStack() as stack:
+        provider = tracer_provider(
+            Resource(
+                {
+                    "service.name": _SLUG,
+                    "service.namespace": "mltrainer",
+                    "service.instance.id": platform.instance,
+                    "process.pid": os.getpid(),
+                }
+            ),
+            platform.trace_ratio,
+            file=_traces_file(platform),
+            otlp_endpoint=platform.otlp_endpoint,
+        )
+        stack.callback(provider.shutdown)
+        tracer = provider.get_tracer("mltrainer")
+        process = _assemble(Peers(platform, tracer, stack, plan.identity.name), directory)
+        with (
+            use_traceparent(plan.traceparent),
+            tracer.start_as_current_span("attempt", attributes={"attempt": plan.identity.name}) as span,
+        ):
+            exit_code = await process.run(plan)
+            span.set_attribute("exit_code", exit_code)
+        return exit_code
+
+
+def _traces_file(platform: PlatformSettings) -> Path | None:
+    if platform.environment is not Environment.DEVELOPMENT:
+        return None
+    return platform.data_directory / "traces" / f"{_SLUG}.jsonl"
+
+
+class Peers:
+    """Makes channels to other services, under the identity of the attempt."""
+
+    def __init__(self, platform: PlatformSettings, tracer: Tracer, stack: AsyncExitStack, name: str) -> None:
+        self.platform = platform
+        self._stack = stack
+        self._resolver = make_resolver(platform, stack)
+        issuer = TokenIssuer(load_or_create_token_key(platform.key_file), name, [Role.SERVICE])
+        self._caller = Caller(issuer, tracer, ClientMetrics(CollectorRegistry()))
+
+    def channel(self, slug: str) -> ServiceChannel:
+        """Opens a channel that is closed with the process."""
+        channel = ServiceChannel(slug, self._resolver, self._caller)
+        self._stack.push_async_callback(channel.close)
+        return channel
+
+
+def _assemble(peers: Peers, directory: AttemptDirectory) -> AttemptProcess:
+    cancelled, stages = threading.Event(), StageLog()
+    reports = RpcAttemptReports(AttemptReportServiceStub(peers.channel("trainer")))
+    execute = ExecuteAttemptHandler(
+        datasets=RpcDatasetSource(
+            FeatureServiceStub(peers.channel("feature")), ContentStore(artifact_url(peers.platform))
+        ),
+        execute=ThreadTrainingExecutor(stages, cancelled.is_set),
+        upload=RpcArtifactUpload(RegistryServiceStub(peers.channel("registry"))),
+        reports=reports,
+        stages=stages,
+        code=code_identity(),
+        select_models=plan_models,
+    )
+    return AttemptProcess(execute, reports, directory.lease_expire_s, stages, _signals(), cancelled)
+
+
+def _signals() -> StopSignals:
+    loop, signals = asyncio.get_running_loop(), StopSignals()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.terminated.set)
+    loop.add_signal_handler(signal.SIGXCPU, signals.budget_used.set)
+    return signals

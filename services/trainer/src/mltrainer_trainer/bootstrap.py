@@ -1,0 +1,200 @@
+"""Puts the trainer together."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from mltrainer.scheduler.v1.events_pb2 import TrainingPlaced, TrainingPreempted
+from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
+from mltrainer.trainer.v1.trainer_service_pb2_grpc import (
+    add_AttemptReportServiceServicer_to_server,
+    add_TrainerServiceServicer_to_server,
+)
+from mltrainer_common.database import Database, open_database
+from mltrainer_common.migrations import migrate
+from mltrainer_common.service import Loop, ServiceContext, ServiceParts
+from mltrainer_common.settings import PlatformSettings, default_database_url
+from mltrainer_messaging.broker import EventBroker
+from mltrainer_messaging.kafka import KafkaBroker
+from mltrainer_messaging.outbox import OutboxSignal
+from mltrainer_messaging.relay import OutboxRelay
+from mltrainer_messaging.subscriptions import ConsumerGroup, subscribe
+from mltrainer_messaging.transactions import EventTransactions
+
+from mltrainer_trainer.adapters.code_identity import code_identity
+from mltrainer_trainer.adapters.machine import MachineProbe
+from mltrainer_trainer.adapters.model_release import released_models
+from mltrainer_trainer.adapters.process_backend import ProcessBackend
+from mltrainer_trainer.adapters.queries import SqlTrainerQueries
+from mltrainer_trainer.adapters.scheduler_leases import RpcAllocationLeases
+from mltrainer_trainer.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_trainer.application.accept_placement import AcceptPlacementHandler
+from mltrainer_trainer.application.announce import AnnounceReleaseHandler, ReportNodeHandler
+from mltrainer_trainer.application.preempt_attempt import PreemptAttemptHandler
+from mltrainer_trainer.application.prune_attempts import PruneAttemptsHandler
+from mltrainer_trainer.application.record_trials import RecordTrialsHandler
+from mltrainer_trainer.application.renew_leases import RenewLeasesHandler
+from mltrainer_trainer.application.report_attempt import (
+    ReportFailureHandler,
+    ReportProgressHandler,
+    ReportSuccessHandler,
+)
+from mltrainer_trainer.application.sample_usage import SampleUsageHandler
+from mltrainer_trainer.application.supervise_attempts import SuperviseAttemptsHandler
+from mltrainer_trainer.domain.release import Release
+from mltrainer_trainer.entrypoints.events import OnTrainingPlaced, OnTrainingPreempted
+from mltrainer_trainer.entrypoints.loops import PruningLoop, RenewalLoop, ReportLoop, SupervisionLoop
+from mltrainer_trainer.entrypoints.report_api import AttemptReportApi
+from mltrainer_trainer.entrypoints.trainer_api import TrainerApi
+from mltrainer_trainer.entrypoints.wakeup import Wakeup
+from mltrainer_trainer.settings import TrainerSettings
+from mltrainer_trainer.wire.errors import to_rpc_error
+from mltrainer_trainer.wire.events import PUBLISHED, to_event
+from mltrainer_trainer.wire.order import encode_order
+from mltrainer_trainer.wire.roles import ROLES
+
+_MIGRATIONS = "mltrainer_trainer.adapters.migrations"
+_TRAINER = "trainers/process"
+_RENEW = "/mltrainer.scheduler.v1.SchedulerService/RenewAllocations"
+
+
+async def assemble(context: ServiceContext, settings: TrainerSettings) -> ServiceParts:
+    """Builds the trainer on Kafka."""
+    platform = context.platform
+    client_id = f"{context.slug}-{platform.instance}"
+    broker = await context.stack.enter_async_context(
+        KafkaBroker(platform.kafka_bootstrap_servers, client_id=client_id)
+    )
+    return await assemble_on(broker, context, settings)
+
+
+async def assemble_on(
+    broker: EventBroker, context: ServiceContext, settings: TrainerSettings
+) -> ServiceParts:
+    """Builds the trainer on any broker."""
+    url = settings.database_url or default_database_url(context.platform.data_directory, context.slug)
+    await migrate(url, _MIGRATIONS)
+    database = await context.stack.enter_async_context(open_database(url))
+    signal = OutboxSignal()
+    transactions = EventTransactions(database, context.slug, signal, to_event, context.clock)
+    node = _Node(context, settings, SqlUnitOfWorkFactory(transactions), SqlTrainerQueries(database), Wakeup())
+    release = Release(_TRAINER, code_identity(), released_models(), _now_ms(context))
+    relay = OutboxRelay(
+        database, broker, signal, PUBLISHED, service=context.slug, instance=context.platform.instance
+    )
+    group = _consumer_group(node, database)
+    return ServiceParts(
+        servicers=[
+            partial(add_TrainerServiceServicer_to_server, TrainerApi(node.queries, release)),
+            partial(add_AttemptReportServiceServicer_to_server, _report_api(node)),
+        ],
+        roles=ROLES,
+        map_error=to_rpc_error,
+        background={
+            "relay": relay.run,
+            "consumer": lambda: broker.consume(group),
+            **_loops(node, release),
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What the parts of this trainer share."""
+
+    context: ServiceContext
+    settings: TrainerSettings
+    unit_of_work: SqlUnitOfWorkFactory
+    queries: SqlTrainerQueries
+    wakeup: Wakeup
+
+    @property
+    def name(self) -> str:
+        """Format: `nodes/{node}`."""
+        return f"nodes/{self.settings.node or f'local-{self.context.platform.instance}'}"
+
+
+def _consumer_group(node: _Node, database: Database) -> ConsumerGroup:
+    clock = node.context.clock
+    return ConsumerGroup(
+        name=f"mltrainer-{node.context.slug}",
+        instance=node.context.platform.instance,
+        database=database,
+        subscriptions=(
+            subscribe(
+                TrainingPlaced,
+                OnTrainingPlaced(AcceptPlacementHandler(node.unit_of_work, clock), node.wakeup),
+            ),
+            subscribe(
+                TrainingPreempted,
+                OnTrainingPreempted(PreemptAttemptHandler(node.unit_of_work, clock), node.wakeup),
+            ),
+        ),
+    )
+
+
+def _report_api(node: _Node) -> AttemptReportApi:
+    clock = node.context.clock
+    return AttemptReportApi(
+        ReportProgressHandler(node.unit_of_work),
+        RecordTrialsHandler(node.unit_of_work, clock),
+        ReportSuccessHandler(node.unit_of_work, clock),
+        ReportFailureHandler(node.unit_of_work, clock),
+        clock,
+    )
+
+
+def _loops(node: _Node, release: Release) -> dict[str, Loop]:
+    settings, clock, uow, queries = node.settings, node.context.clock, node.unit_of_work, node.queries
+    platform = node.context.platform
+    backend = ProcessBackend(
+        platform.data_directory / "trainer" / "attempts", attempt_environment(platform), encode_order
+    )
+    scheduler = SchedulerServiceStub(node.context.channel("scheduler", idempotent_methods=[_RENEW]))
+    supervise = SuperviseAttemptsHandler(
+        uow, queries, backend, clock, node.name, timedelta(seconds=settings.grace_s)
+    )
+    renew = RenewLeasesHandler(uow, queries, RpcAllocationLeases(scheduler), backend, clock, node.name)
+    report = ReportLoop(
+        AnnounceReleaseHandler(uow),
+        release,
+        ReportNodeHandler(uow, _probe(node)),
+        SampleUsageHandler(uow, queries, backend, clock, node.name),
+        settings.report_interval_s,
+    )
+    keep = timedelta(seconds=settings.keep_attempts_s)
+    return {
+        "supervision": SupervisionLoop(supervise, node.wakeup, settings.supervise_interval_s).run,
+        "renewal": RenewalLoop(renew, node.wakeup, settings.renew_interval_s).run,
+        "reports": report.run,
+        "pruning": PruningLoop(PruneAttemptsHandler(uow, queries, backend, clock, node.name, keep)).run,
+    }
+
+
+def _probe(node: _Node) -> MachineProbe:
+    settings = node.settings
+    return MachineProbe(
+        node=node.name,
+        cpus=settings.cpus,
+        memory_bytes=settings.memory_bytes,
+        gpus=settings.gpus,
+        gpu_type=settings.gpu_type,
+        zone=settings.zone,
+        spot=settings.spot,
+    )
+
+
+def _now_ms(context: ServiceContext) -> int:
+    return int(context.clock.now().timestamp() * 1000)
+
+
+def attempt_environment(platform: PlatformSettings) -> dict[str, str]:
+    """Returns what the processes of attempts see: our environment, with the platform's settings stated."""
+    prefix = platform.model_config.get("env_prefix", "")
+    stated = {
+        f"{prefix}{name}".upper(): str(value)
+        for name, value in platform.model_dump(mode="json", exclude={"grpc_port"}).items()
+        if value is not None
+    }
+    return {**os.environ, **stated, "PYTHONUNBUFFERED": "1"}

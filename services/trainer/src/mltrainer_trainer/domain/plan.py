@@ -1,0 +1,50 @@
+"""What one attempt is to execute, and how it may end short of a result."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from mltrainer_trainer.domain.attempt import AttemptIdentity
+from mltrainer_trainer.domain.errors import TrainerError
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPlan:
+    """An order, read by the process of the attempt.
+
+    Attributes:
+        target_kind: Name such as `LOG_REALIZED_VARIANCE`.
+        as_of_time: Knowledge time, floored to a closed bar.
+        deadline_time: Latest end; None where there is none.
+        study_trial_count: Trials that other trainings of the study have recorded.
+    """
+
+    identity: AttemptIdentity
+    training: str
+    number: int
+    study: str
+    computation_key: str
+    target_kind: str
+    horizon_bars: int
+    symbols: tuple[str, ...]
+    feature_views: tuple[str, ...]
+    as_of_time: datetime
+    first_test_time: datetime
+    refit_interval_bars: int
+    embargo_bars: int
+    models: tuple[str, ...]
+    max_trials: int
+    seed: int
+    cpu_seconds: float
+    deadline_time: datetime | None
+    study_trial_count: int
+    traceparent: str
+
+
+class AttemptFailedError(TrainerError):
+    """An attempt ends without a result, for a reason that is reported as it is."""
+
+    def __init__(self, reason: str, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retryable = retryable

@@ -1,0 +1,1 @@
+"""Decodes what arrives, calls one use case, encodes the answer."""

@@ -1,0 +1,165 @@
+"""The life of the process of an attempt: the work, and everything that ends it early."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+
+from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
+from mltrainer_trainer.domain.attempt import LEASE_LAPSED_EXIT_CODE, AttemptIdentity, Failure
+from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
+
+_log = structlog.get_logger()
+
+SUCCEEDED_EXIT_CODE = 0
+FAILED_EXIT_CODE = 1
+TERMINATED_EXIT_CODE = 143
+_LEASE_CHECK_S = 0.25
+_REPORT_INTERVAL_S = 1.0
+_HEARTBEAT_S = 5.0
+
+
+class EndReports(Protocol):
+    """Tells the trainer how far an attempt is and why it ends."""
+
+    async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> bool:
+        """Returns whether the attempt shall go on."""
+        ...
+
+    async def fail(self, identity: AttemptIdentity, failure: Failure) -> None:
+        """Reports why there is no result."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the process ends; a failure is reported first, while the lease holds."""
+
+    exit_code: int
+    failure: Failure | None = None
+
+
+class StageLog:
+    """Holds where the attempt is; written by the thread that computes, read by the loop that reports."""
+
+    def __init__(self) -> None:
+        self.current = ("", 0.0)
+
+    def enter(self, stage: str, progress: float) -> None:
+        """Notes where the attempt is."""
+        self.current = (stage, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class StopSignals:
+    """What the kernel and the trainer tell the process."""
+
+    terminated: asyncio.Event = field(default_factory=asyncio.Event)
+    budget_used: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptProcess:
+    """Works until there is a result, a failure, or no reason to go on.
+
+    `cancelled` tells the computing thread, which cannot be interrupted, to stop at its next step.
+    """
+
+    execute: ExecuteAttemptHandler
+    reports: EndReports
+    lease_expire_s: Callable[[], float]
+    stages: StageLog
+    signals: StopSignals
+    cancelled: threading.Event
+
+    async def run(self, plan: AttemptPlan) -> int:
+        """Returns the exit code of the process."""
+        ending = await _first(
+            self._work(plan),
+            self._watch_lease(),
+            self._watch_deadline(plan),
+            self._send_progress(plan),
+            self._watch_signal(self.signals.terminated, Ending(TERMINATED_EXIT_CODE)),
+            self._watch_signal(self.signals.budget_used, Ending(FAILED_EXIT_CODE, _over_budget(plan))),
+        )
+        self.cancelled.set()
+        if ending.failure is not None:
+            ending = await _first(self._report(plan, ending), self._watch_lease())
+        _log.info(
+            "attempt_ended",
+            attempt=plan.identity.name,
+            exit_code=ending.exit_code,
+            reason=ending.failure.reason if ending.failure else "",
+            cpu_seconds=round(time.process_time(), 3),
+        )
+        return ending.exit_code
+
+    async def _work(self, plan: AttemptPlan) -> Ending:
+        try:
+            await self.execute(plan)
+        except AttemptFailedError as error:
+            return Ending(FAILED_EXIT_CODE, Failure(error.reason, error.message, error.retryable))
+        except Exception as error:  # noqa: BLE001 - the one place that meets what nobody foresaw
+            _log.exception("attempt_crashed", attempt=plan.identity.name)
+            message = f"{type(error).__name__}: {error}"[:500]
+            return Ending(FAILED_EXIT_CODE, Failure("UNEXPECTED_ERROR", message, retryable=True))
+        return Ending(SUCCEEDED_EXIT_CODE)
+
+    async def _watch_lease(self) -> Ending:
+        while (left_s := self.lease_expire_s() - time.monotonic()) > 0:  # noqa: ASYNC110 - another process renews it, in a file
+            await asyncio.sleep(min(left_s, _LEASE_CHECK_S))
+        return Ending(LEASE_LAPSED_EXIT_CODE)
+
+    async def _watch_deadline(self, plan: AttemptPlan) -> Ending:
+        if plan.deadline_time is None:
+            await asyncio.Event().wait()
+        else:
+            left = plan.deadline_time - datetime.now(UTC)
+            await asyncio.sleep(max(0.0, left.total_seconds()))
+        message = "the deadline of the training has passed"
+        return Ending(FAILED_EXIT_CODE, Failure("DEADLINE_EXCEEDED", message, retryable=False))
+
+    async def _send_progress(self, plan: AttemptPlan) -> Ending:
+        sent, sent_s = ("", 0.0), time.monotonic()
+        while True:
+            await asyncio.sleep(_REPORT_INTERVAL_S)
+            stage, progress = self.stages.current
+            if (stage, progress) == sent and time.monotonic() - sent_s < _HEARTBEAT_S:
+                continue
+            if not await self.reports.advance(plan.identity, progress, stage):
+                return Ending(TERMINATED_EXIT_CODE)
+            sent, sent_s = (stage, progress), time.monotonic()
+
+    async def _watch_signal(self, received: asyncio.Event, ending: Ending) -> Ending:
+        await received.wait()
+        return ending
+
+    async def _report(self, plan: AttemptPlan, ending: Ending) -> Ending:
+        if ending.failure is not None:
+            try:
+                await self.reports.fail(plan.identity, ending.failure)
+            except AttemptFailedError as error:
+                _log.warning("failure_refused", attempt=plan.identity.name, reason=error.reason)
+        return ending
+
+
+def _over_budget(plan: AttemptPlan) -> Failure:
+    message = f"the budget of {plan.cpu_seconds:g} CPU seconds is used up: raise it"
+    return Failure("BUDGET_EXCEEDED", message, retryable=False)
+
+
+async def _first(*endings: Coroutine[Any, Any, Ending]) -> Ending:
+    """Returns the first ending; the others are cancelled."""
+    tasks = [asyncio.create_task(ending) for ending in endings]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    return next(task for task in tasks if task in done).result()

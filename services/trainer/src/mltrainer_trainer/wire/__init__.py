@@ -1,0 +1,1 @@
+"""Translates between contract messages and domain values."""

@@ -1,0 +1,104 @@
+"""Writes what a training has arrived at."""
+
+import json
+from collections.abc import Mapping
+
+from mltrainer.trainer.v1.resources_pb2 import AttemptResult, FoldMetrics, LeaderboardRow
+from mltrainer.trainer.v1.resources_pb2 import Lineage as LineageMessage
+from mltrainer.trainer.v1.resources_pb2 import Trial as TrialMessage
+from mltrainer.types.v1.types_pb2 import Metric
+from mltrainer.types.v1.types_pb2 import Verdict as VerdictMessage
+
+from mltrainer_trainer.application.execute_attempt import Lineage, Outcome
+from mltrainer_trainer.domain.catalogue import Parameters
+from mltrainer_trainer.domain.search import Trial
+from mltrainer_trainer.domain.training import FoldScore, LeaderboardEntry, TrainingOutcome
+from mltrainer_trainer.wire.events import timestamp
+from mltrainer_trainer.wire.times import from_microseconds
+
+
+def to_outcome(outcome: TrainingOutcome, cpu_seconds: float) -> Outcome:
+    """Encodes result and trials."""
+    result = AttemptResult(
+        catalogue_id=outcome.chosen.catalogue_id,
+        parameters_json=_json(outcome.chosen.parameters),
+        metrics=_chosen_metrics(outcome),
+        leaderboard=[_row(entry) for entry in outcome.leaderboard]
+        + [
+            LeaderboardRow(catalogue_id=it.catalogue_id, skipped_reason=f"{it.reason}: {it.detail}")
+            for it in outcome.skipped
+        ],
+        verdict=VerdictMessage.Value(f"VERDICT_{outcome.verdict.kind.value}"),
+        verdict_reason=outcome.verdict.explain(),
+        cpu_seconds=cpu_seconds,
+        row_count=outcome.row_count,
+        canonical_digest=outcome.artifact.canonical_digest,
+    )
+    trials = tuple(_trial(trial).SerializeToString(deterministic=True) for trial in outcome.trials)
+    return Outcome(result.SerializeToString(deterministic=True), trials, outcome.artifact.files)
+
+
+def to_result(outcome: Outcome, study_trial_count: int) -> AttemptResult:
+    """Completes a result."""
+    result = AttemptResult.FromString(outcome.result)
+    result.study_trial_count = study_trial_count
+    return result
+
+
+def to_lineage(lineage: Lineage) -> LineageMessage:
+    """Writes where a result comes from."""
+    plan, dataset, code = lineage.plan, lineage.dataset, lineage.code
+    return LineageMessage(
+        training=plan.training,
+        attempt=plan.number,
+        dataset=dataset.name,
+        dataset_sha256=dataset.sha256,
+        feature_view_versions=[f"{view.feature_view}@{view.version}" for view in dataset.views],
+        code_digest=code.code_digest,
+        environment_digest=code.environment_digest,
+        as_of=timestamp(plan.as_of_time),
+        study=plan.study,
+        computation_key=plan.computation_key,
+    )
+
+
+def _chosen_metrics(outcome: TrainingOutcome) -> list[Metric]:
+    chosen = next((entry for entry in outcome.leaderboard if entry.is_chosen), None)
+    return _metrics(chosen.metrics) if chosen else []
+
+
+def _row(entry: LeaderboardEntry) -> LeaderboardRow:
+    return LeaderboardRow(
+        catalogue_id=entry.catalogue_id,
+        metrics=_metrics(entry.metrics),
+        folds=[_fold(fold) for fold in entry.folds],
+        chosen=entry.is_chosen,
+    )
+
+
+def _fold(fold: FoldScore) -> FoldMetrics:
+    return FoldMetrics(
+        first_test_time=timestamp(from_microseconds(fold.first_test_time)),
+        last_test_time=timestamp(from_microseconds(fold.last_test_time)),
+        metrics=_metrics(fold.metrics),
+        row_count=fold.row_count,
+    )
+
+
+def _trial(trial: Trial) -> TrialMessage:
+    return TrialMessage(
+        catalogue_id=trial.catalogue_id,
+        parameters_json=_json(trial.parameters),
+        metrics=_metrics(trial.metrics),
+        objective=trial.objective,
+        cpu_seconds=trial.cpu_seconds,
+        configuration_digest=trial.configuration_digest,
+    )
+
+
+def _metrics(values: Mapping[str, float]) -> list[Metric]:
+    return [Metric(name=name, value=value) for name, value in sorted(values.items())]
+
+
+def _json(parameters: Parameters) -> str:
+    return json.dumps(dict(parameters), sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,74 @@
+"""Reads what the processes of attempts report."""
+
+from datetime import datetime
+
+from mltrainer.trainer.v1 import trainer_service_pb2 as contract
+from mltrainer.trainer.v1.resources_pb2 import Trial
+from mltrainer.types.v1.types_pb2 import Target
+
+from mltrainer_trainer.application.record_trials import RecordTrials
+from mltrainer_trainer.application.report_attempt import ReportFailure, ReportProgress, ReportSuccess
+from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure, Success
+from mltrainer_trainer.domain.errors import InvalidFieldError
+from mltrainer_trainer.domain.ledger import RecordedTrial, StudyTarget
+
+
+def to_report_progress(request: contract.ReportProgressRequest) -> ReportProgress:
+    """Reads how far an attempt is."""
+    return ReportProgress(_identity(request.attempt), request.progress, request.stage)
+
+
+def to_report_success(request: contract.ReportSuccessRequest) -> ReportSuccess:
+    """Reads a result."""
+    if not request.manifest_digest:
+        raise InvalidFieldError("manifest_digest", "a success names the manifest it has uploaded")
+    success = Success(
+        manifest_digest=request.manifest_digest,
+        computation_key=request.computation_key,
+        result=request.result.SerializeToString(deterministic=True),
+        lineage=request.lineage.SerializeToString(deterministic=True),
+    )
+    return ReportSuccess(_identity(request.attempt), success)
+
+
+def to_report_failure(request: contract.ReportFailureRequest) -> ReportFailure:
+    """Reads why an attempt cannot go on."""
+    failure = Failure(request.reason or "UNEXPECTED_ERROR", request.message, request.retryable)
+    return ReportFailure(_identity(request.attempt), failure)
+
+
+def to_record_trials(request: contract.RecordTrialsRequest, now: datetime) -> RecordTrials:
+    """Reads evaluated configurations."""
+    if not request.study.startswith("studies/"):
+        raise InvalidFieldError("study", "use studies/ and the id of the study")
+    training, _, number = request.attempt.name.rpartition("/attempts/")
+    trials = [_trial(trial, request.study, training, int(number or 0), now) for trial in request.trials]
+    return RecordTrials(_identity(request.attempt), request.study, to_study_target(request.target), trials)
+
+
+def to_study_target(target: Target) -> StudyTarget:
+    """Reads a label."""
+    return StudyTarget(int(target.kind), target.horizon_bars)
+
+
+def _identity(identity: contract.AttemptIdentity) -> AttemptIdentity:
+    return AttemptIdentity(identity.name, identity.allocation, identity.fencing_token)
+
+
+def _trial(trial: Trial, study: str, training: str, number: int, now: datetime) -> RecordedTrial:
+    if not trial.configuration_digest:
+        raise InvalidFieldError(
+            "trials.configuration_digest", "the digest tells one configuration from another"
+        )
+    return RecordedTrial(
+        study=study,
+        training=training,
+        attempt=number,
+        catalogue_id=trial.catalogue_id,
+        parameters_json=trial.parameters_json,
+        configuration_digest=trial.configuration_digest,
+        objective=trial.objective,
+        cpu_seconds=trial.cpu_seconds,
+        metrics=tuple(metric.SerializeToString(deterministic=True) for metric in trial.metrics),
+        create_time=now,
+    )

@@ -1,0 +1,20 @@
+"""Says who may call what."""
+
+from mltrainer_common.authorization import READERS, Role, RoleTable
+
+_TRAINER = "/mltrainer.trainer.v1.TrainerService/"
+_REPORTS = "/mltrainer.trainer.v1.AttemptReportService/"
+_READS = (
+    "GetStudy",
+    "ListStudies",
+    "ListTrials",
+    "GetAttempt",
+    "ListAttempts",
+    "ListCatalogueEntries",
+)
+_WRITES = ("ReportProgress", "RecordTrials", "ReportSuccess", "ReportFailure")
+
+ROLES = RoleTable(
+    {_TRAINER + method: READERS for method in _READS}
+    | {_REPORTS + method: {Role.SERVICE} for method in _WRITES}
+)
