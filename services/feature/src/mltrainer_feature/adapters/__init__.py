@@ -1,0 +1,1 @@
+"""Keeps bars, rows, datasets and imports in a SQL database and reads files of bars."""

@@ -1,0 +1,122 @@
+"""Keeps bars in SQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+from mltrainer_features import MAX_LOOK_BACK_BARS
+from sqlalchemy import Select, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mltrainer_feature.adapters.frames import bar_records, from_microseconds, read_bars, to_microseconds
+from mltrainer_feature.adapters.tables import bar, online_row, quarantined_bar
+from mltrainer_feature.application.ports import AffectedRange
+from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, Refusal
+from mltrainer_feature.domain.rows import EventRange
+
+# Between two batches of a long insert other tasks of the event loop have their turn.
+_INSERT_BATCH = 5_000
+_SYMBOLS_AT_ONCE = 500
+_CLOSE_COLUMNS = ("symbol", "event_time", "knowledge_time", "close")
+# Covers the longest window in trading days with weekends and holidays between them.
+_RECENT = timedelta(days=2 * MAX_LOOK_BACK_BARS)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlBarRepository:
+    """Implements `BarRepository`."""
+
+    connection: AsyncConnection
+
+    async def known(self, bars: Bars) -> Bars:
+        """Returns stored bars, among them all with the symbol and event time of a given bar."""
+        if bars.is_empty():
+            return bars.clear()
+        event_time = bars.select(first=pl.col("event_time").min(), last=pl.col("event_time").max()).row(0)
+        query = _between(select(*(bar.c[name] for name in BAR_SCHEMA)), *event_time)
+        symbols = bars["symbol"].unique().to_list()
+        if len(symbols) <= _SYMBOLS_AT_ONCE:
+            query = query.where(bar.c.symbol.in_(symbols))
+        return read_bars(list(BAR_SCHEMA), (await self.connection.execute(query)).all(), BAR_SCHEMA)
+
+    async def add(self, bars: Bars) -> None:
+        """Stores bars whose keys are new."""
+        for batch in bars.iter_slices(_INSERT_BATCH):
+            await self.connection.execute(insert(bar), bar_records(batch))
+
+    async def quarantine(self, refusals: Sequence[Refusal], source: str, now: datetime) -> None:
+        """Keeps refused bars with their reasons."""
+        for start in range(0, len(refusals), _INSERT_BATCH):
+            records = [_record(refusal, source, now) for refusal in refusals[start : start + _INSERT_BATCH]]
+            await self.connection.execute(insert(quarantined_bar), records)
+
+    async def affected_range(self, bars: Bars) -> AffectedRange:
+        """Finds the rows that stored bars may change through windows of any length."""
+        since: datetime = bars["event_time"].min()  # type: ignore[assignment]  # a time column's minimum
+        last: datetime = bars["event_time"].max()  # type: ignore[assignment]  # a time column's maximum
+        until = await self._farthest(last, ahead=True)
+        return AffectedRange(EventRange(since, until), await self._farthest(since, ahead=False))
+
+    async def whole_range(self) -> AffectedRange | None:
+        """Returns the range of all bars; None where there is none."""
+        query = select(func.min(bar.c.event_time), func.max(bar.c.event_time))
+        first, last = (await self.connection.execute(query)).one()
+        if first is None:
+            return None
+        since, until = from_microseconds(first), from_microseconds(last)
+        return AffectedRange(EventRange(since, until), since)
+
+    async def closes(self, since: datetime, until: datetime) -> Bars:
+        """Returns keys and closes of the bars in a range of event times."""
+        return await self._closes(_between(_select_closes(), since, until))
+
+    async def closes_of(self, symbols: Sequence[str], as_of: datetime) -> Bars:
+        """Returns keys and closes of the bars of symbols that were known at a time."""
+        known = _select_closes().where(bar.c.knowledge_time <= to_microseconds(as_of))
+        batches = [
+            symbols[start : start + _SYMBOLS_AT_ONCE] for start in range(0, len(symbols), _SYMBOLS_AT_ONCE)
+        ]
+        return pl.concat([await self._closes(known.where(bar.c.symbol.in_(batch))) for batch in batches])
+
+    async def _closes(self, query: Select[Any]) -> Bars:
+        return read_bars(_CLOSE_COLUMNS, (await self.connection.execute(query)).all(), BAR_SCHEMA)
+
+    async def _farthest(self, moment: datetime, *, ahead: bool) -> datetime:
+        """Goes the longest window away in each symbol's own bars; returns the farthest bar met."""
+        own = bar.alias("own")
+        start = to_microseconds(moment)
+        distinct = select(own.c.event_time).where(own.c.symbol == online_row.c.symbol).correlate(online_row)
+        if ahead:
+            near = distinct.where(own.c.event_time > start).order_by(own.c.event_time)
+            recent = online_row.c.event_time > start
+        else:
+            near = distinct.where(own.c.event_time < start).order_by(own.c.event_time.desc())
+            recent = online_row.c.event_time >= to_microseconds(moment - _RECENT)
+        window = near.distinct().limit(MAX_LOOK_BACK_BARS).subquery()
+        pick = func.max if ahead else func.min
+        farthest = select(pick(window.c.event_time)).correlate(online_row).scalar_subquery()
+        met = (await self.connection.execute(select(pick(farthest)).where(recent))).scalar_one_or_none()
+        return moment if met is None else from_microseconds(met)
+
+
+def _select_closes() -> Select[Any]:
+    return select(*(bar.c[name] for name in _CLOSE_COLUMNS))
+
+
+def _between(query: Select[Any], since: datetime, until: datetime) -> Select[Any]:
+    return query.where(bar.c.event_time.between(to_microseconds(since), to_microseconds(until)))
+
+
+def _record(refusal: Refusal, source: str, now: datetime) -> dict[str, object]:
+    times = {"event_time": refusal.event_time, "knowledge_time": refusal.knowledge_time}
+    return {
+        **{name: None if moment is None else to_microseconds(moment) for name, moment in times.items()},
+        "symbol": refusal.symbol,
+        "close": refusal.close,
+        "source": source,
+        "reason": refusal.reason,
+        "field": refusal.field,
+        "create_time": now,
+    }

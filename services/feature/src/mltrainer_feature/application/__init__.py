@@ -1,0 +1,1 @@
+"""Use cases of the feature service and the ports they need."""

@@ -1,0 +1,146 @@
+"""Creates, writes and stops datasets."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from mltrainer_feature.application.ports import (
+    Clock,
+    Files,
+    Repositories,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
+from mltrainer_feature.application.wakeup import Wakeup
+from mltrainer_feature.domain.bars import Bars
+from mltrainer_feature.domain.datasets import (
+    Dataset,
+    DatasetSpec,
+    DatasetState,
+    assemble_dataset,
+    dataset_name,
+    validated_spec,
+    view_revisions,
+)
+from mltrainer_feature.domain.errors import ResourceNotFoundError, UnknownSymbolError
+from mltrainer_feature.domain.rows import Rows
+from mltrainer_feature.domain.views import StoreState, resolve_views
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDatasetHandler:
+    """Returns the dataset of a specification, and has it written unless it is or was."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+    market_clock: Clock
+    wakeup: Wakeup
+
+    async def __call__(self, spec: DatasetSpec) -> Dataset:
+        spec = validated_spec(spec, self.market_clock.now())
+        async with self.unit_of_work() as uow:
+            state = await uow.store.load()
+            assert state is not None
+            wanted = await self._name(uow, state, spec)
+            existing = await uow.datasets.get(wanted.name)
+            if existing is not None and existing.state in {DatasetState.ACTIVE, DatasetState.CREATING}:
+                return existing
+            if existing is not None:
+                wanted = replace(wanted, revision=existing.revision + 1, create_time=existing.create_time)
+            await uow.datasets.save(wanted)
+            await uow.store.save(_sealed(state, spec))
+            await uow.commit()
+        self.wakeup.notify()
+        return wanted
+
+    async def _name(self, uow: UnitOfWork, state: StoreState, spec: DatasetSpec) -> Dataset:
+        views = view_revisions(resolve_views(spec.feature_views, {view.name: view for view in state.views}))
+        unknown = set(spec.symbols) - await uow.rows.known_symbols(spec.symbols)
+        if unknown:
+            raise UnknownSymbolError(sorted(unknown))
+        spec = replace(spec, feature_views=tuple(f"{view.name}@{view.version}" for view in views))
+        name = dataset_name(spec, views, state.layout_digest)
+        return Dataset(name, spec, DatasetState.CREATING, views, self.clock.now())
+
+
+def _sealed(state: StoreState, spec: DatasetSpec) -> StoreState:
+    assert spec.as_of is not None
+    return replace(state, sealed_time=max(spec.as_of, state.sealed_time or spec.as_of))
+
+
+@dataclass(frozen=True, slots=True)
+class CancelDatasetHandler:
+    """Stops a dataset that is being written; a finished one stays as it is."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(self, name: str) -> Dataset:
+        async with self.unit_of_work() as uow:
+            dataset = await uow.datasets.get(name)
+            if dataset is None:
+                raise ResourceNotFoundError("dataset", name)
+            if dataset.state is DatasetState.CREATING:
+                dataset = dataset.changed(DatasetState.CANCELLED)
+                await uow.datasets.save(dataset)
+                await uow.commit()
+        return dataset
+
+
+@dataclass(frozen=True, slots=True)
+class WriteNextDataset:
+    """Writes the dataset that waits longest; a killed process begins it again, with the same result."""
+
+    unit_of_work: UnitOfWorkFactory
+    files: Files
+
+    async def __call__(self) -> Dataset | None:
+        """Returns the dataset in its new state; None when there was nothing to do."""
+        async with self.unit_of_work.snapshot() as stored:
+            dataset = await stored.datasets.next_creating()
+            if dataset is None:
+                return None
+            if not await _views_stand(stored, dataset):
+                return await self._finish(
+                    dataset.changed(
+                        DatasetState.FAILED, error="its views changed before it was written: create it again"
+                    )
+                )
+            rows, bars = await _contents(stored, dataset)
+        return await self._finish(await asyncio.to_thread(self._write, dataset, rows, bars))
+
+    async def fail(self, error: str) -> None:
+        """Gives up the dataset that waits longest, so that the next one has its turn."""
+        async with self.unit_of_work.snapshot() as stored:
+            dataset = await stored.datasets.next_creating()
+        if dataset is not None:
+            await self._finish(dataset.changed(DatasetState.FAILED, error=error))
+
+    def _write(self, dataset: Dataset, rows: Rows, bars: Bars) -> Dataset:
+        table = assemble_dataset(dataset, rows, bars)
+        sha256, uri = self.files.write_dataset(table)
+        return dataset.changed(
+            DatasetState.ACTIVE, sha256=sha256, uri=uri, row_count=table.height, progress=1.0
+        )
+
+    async def _finish(self, dataset: Dataset) -> Dataset:
+        async with self.unit_of_work() as uow:
+            stored = await uow.datasets.get(dataset.name)
+            if stored is None or stored.state is not DatasetState.CREATING:
+                return stored or dataset
+            await uow.datasets.save(dataset)
+            await uow.commit()
+        return dataset
+
+
+async def _views_stand(stored: Repositories, dataset: Dataset) -> bool:
+    state = await stored.store.load()
+    assert state is not None
+    return set(dataset.view_revisions) <= set(view_revisions(state.views))
+
+
+async def _contents(stored: Repositories, dataset: Dataset) -> tuple[Rows, Bars]:
+    spec = dataset.spec
+    state = await stored.store.load()
+    assert state is not None
+    assert spec.as_of is not None
+    rows = await stored.rows.decided_rows(spec.symbols, spec.start_time, spec.as_of, state.decision_delay)
+    return rows, await stored.bars.closes_of(spec.symbols, spec.as_of)

@@ -1,0 +1,133 @@
+"""Puts feature together."""
+
+from datetime import timedelta
+from functools import partial
+
+from mltrainer.feature.v1.events_pb2 import FeaturesMaterialized, ViewRevised
+from mltrainer.feature.v1.feature_service_pb2_grpc import add_FeatureServiceServicer_to_server
+from mltrainer_common.content_store import ContentStore
+from mltrainer_common.database import Database, open_database, retry_conflicts
+from mltrainer_common.migrations import migrate
+from mltrainer_common.service import ServiceContext, ServiceParts
+from mltrainer_common.settings import PlatformSettings, default_database_url
+from mltrainer_messaging.broker import EventBroker
+from mltrainer_messaging.instruments import EventInstruments
+from mltrainer_messaging.kafka import KafkaBroker
+from mltrainer_messaging.outbox import OutboxSignal
+from mltrainer_messaging.relay import OutboxRelay
+from mltrainer_messaging.transactions import EventTransactions
+
+from mltrainer_feature.adapters.files import StoredFiles
+from mltrainer_feature.adapters.online_rows import CachedOnlineRows
+from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_feature.application.datasets import (
+    CancelDatasetHandler,
+    CreateDatasetHandler,
+    WriteNextDataset,
+)
+from mltrainer_feature.application.import_bars import ImportBarsHandler, RunNextImport
+from mltrainer_feature.application.open_store import OpenStoreHandler
+from mltrainer_feature.application.queries import Queries
+from mltrainer_feature.application.read_online import ReadOnlineHandler
+from mltrainer_feature.application.record_bars import RecordBarsHandler
+from mltrainer_feature.application.wakeup import Wakeup
+from mltrainer_feature.entrypoints.events import consumer_group
+from mltrainer_feature.entrypoints.feast_api import FeastServingApi
+from mltrainer_feature.entrypoints.grpc_api import FeatureApi, FeatureUseCases
+from mltrainer_feature.entrypoints.workers import follow_online_rows, run_imports, write_datasets
+from mltrainer_feature.settings import FeatureSettings
+from mltrainer_feature.wire.errors import to_rpc_error
+from mltrainer_feature.wire.events import to_message
+from mltrainer_feature.wire.feast_registry import REGISTRY_FILE, read_schema
+from mltrainer_feature.wire.feast_stubs import serving_pb2_grpc
+from mltrainer_feature.wire.roles import ROLES
+
+
+async def assemble(
+    context: ServiceContext, settings: FeatureSettings, broker: EventBroker | None = None
+) -> ServiceParts:
+    """Builds feature from its settings and brings its store up to date; tests give a broker in memory."""
+    platform, slug = context.platform, context.slug
+    url = settings.database_url or default_database_url(platform.data_directory, slug)
+    await migrate(url, "mltrainer_feature.adapters.migrations")
+    database = await context.stack.enter_async_context(open_database(url))
+    instruments = EventInstruments(context.telemetry.registry, context.telemetry.tracer)
+    if broker is None:
+        kafka = KafkaBroker(platform.kafka_bootstrap_servers, f"{slug}-{platform.instance}", instruments)
+        broker = await context.stack.enter_async_context(kafka)
+    signal = OutboxSignal()
+    relay = OutboxRelay(
+        database,
+        broker,
+        signal,
+        [FeaturesMaterialized, ViewRevised],
+        service=slug,
+        instance=platform.instance,
+        instruments=instruments,
+    )
+    unit_of_work = SqlUnitOfWorkFactory(
+        EventTransactions(database, slug, signal, encode=to_message), database
+    )
+    parts = await _FeatureParts.open(context, settings, unit_of_work)
+    return parts.service_parts(database, broker, relay)
+
+
+class _FeatureParts:
+    """The use cases, over one unit of work."""
+
+    def __init__(
+        self, context: ServiceContext, settings: FeatureSettings, unit_of_work: SqlUnitOfWorkFactory
+    ) -> None:
+        market_clock = context.market_clock
+        files = _files(context.platform, settings)
+        self._instance = context.platform.instance
+        self._online = CachedOnlineRows(unit_of_work)
+        self._dataset_wakeup, self._import_wakeup = Wakeup(), Wakeup()
+        delay = timedelta(seconds=settings.decision_delay_s)
+        self._open_store = OpenStoreHandler(unit_of_work, self._online, delay)
+        self._record_bars = RecordBarsHandler(unit_of_work, self._online, market_clock)
+        self._write_dataset = WriteNextDataset(unit_of_work, files)
+        self._run_import = RunNextImport(unit_of_work, files, self._online, market_clock)
+        self._read_online = ReadOnlineHandler(
+            read_schema(REGISTRY_FILE.read_bytes()), self._online, market_clock
+        )
+        self._use_cases = FeatureUseCases(
+            CreateDatasetHandler(unit_of_work, context.clock, market_clock, self._dataset_wakeup),
+            CancelDatasetHandler(unit_of_work),
+            ImportBarsHandler(unit_of_work, files, context.clock, self._import_wakeup),
+            Queries(unit_of_work, market_clock),
+        )
+
+    @classmethod
+    async def open(
+        cls, context: ServiceContext, settings: FeatureSettings, unit_of_work: SqlUnitOfWorkFactory
+    ) -> "_FeatureParts":
+        parts = cls(context, settings, unit_of_work)
+        await retry_conflicts(parts._open_store.__call__)
+        return parts
+
+    def service_parts(self, database: Database, broker: EventBroker, relay: OutboxRelay) -> ServiceParts:
+        group = consumer_group(self._instance, database, self._record_bars)
+        return ServiceParts(
+            servicers=[
+                partial(add_FeatureServiceServicer_to_server, FeatureApi(self._use_cases)),
+                partial(
+                    serving_pb2_grpc.add_ServingServiceServicer_to_server, FeastServingApi(self._read_online)
+                ),
+            ],
+            roles=ROLES,
+            map_error=to_rpc_error,
+            background={
+                "relay": relay.run,
+                "consumer": lambda: broker.consume(group),
+                "datasets": lambda: write_datasets(self._write_dataset, self._dataset_wakeup),
+                "imports": lambda: run_imports(self._run_import, self._import_wakeup),
+                "online": lambda: follow_online_rows(self._online),
+            },
+        )
+
+
+def _files(platform: PlatformSettings, settings: FeatureSettings) -> StoredFiles:
+    url = settings.artifact_url or str(platform.data_directory / "artifacts")
+    close_offset = timedelta(seconds=settings.bar_close_offset_s)
+    return StoredFiles(ContentStore(url), close_offset, settings.import_max_bytes)

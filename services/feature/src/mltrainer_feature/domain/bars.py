@@ -1,0 +1,130 @@
+"""Which bars are accepted, and why the others are not."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import polars as pl
+from mltrainer_features import BarProblemReason, find_bar_problems
+
+Bars: TypeAlias = pl.DataFrame
+"""Rows of `BAR_SCHEMA`: a symbol has several bars of one event time when it was restated."""
+
+UTC_TIME = pl.Datetime("us", "UTC")
+BAR_SCHEMA: dict[str, Any] = {
+    "symbol": pl.String,
+    "event_time": UTC_TIME,
+    "knowledge_time": UTC_TIME,
+    "close": pl.Float64,
+    "open": pl.Float64,
+    "high": pl.Float64,
+    "low": pl.Float64,
+    "volume": pl.Float64,
+    "adjusted": pl.Boolean,
+}
+BAR_KEY = ("symbol", "event_time", "knowledge_time")
+SYMBOL_PATTERN = r"^[A-Za-z0-9.\-_^=]{1,32}$"
+_SYMBOL = re.compile(SYMBOL_PATTERN)
+
+
+class RefusalReason(StrEnum):
+    """Reasons beyond those of `mltrainer_features.BarProblemReason`."""
+
+    SYMBOL_MALFORMED = "SYMBOL_MALFORMED"
+    KNOWLEDGE_TIME_MISSING = "KNOWLEDGE_TIME_MISSING"
+    KNOWN_BEFORE_CLOSE = "KNOWN_BEFORE_CLOSE"
+    FROM_THE_FUTURE = "FROM_THE_FUTURE"
+    CONFLICTS_WITH_KNOWN_BAR = "CONFLICTS_WITH_KNOWN_BAR"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One bar that is kept out, with the first reason that applies."""
+
+    symbol: str | None
+    event_time: datetime | None
+    knowledge_time: datetime | None
+    close: float | None
+    reason: str
+    field: str
+
+    def sentence(self) -> str:
+        """Says which bar was refused and why."""
+        moment = self.event_time.isoformat() if self.event_time else "an unknown time"
+        return f"{self.symbol or 'a bar without symbol'} at {moment}: {self.field} {self.reason}"
+
+
+def is_symbol(text: str) -> bool:
+    """Tells whether a text can name a symbol."""
+    return _SYMBOL.fullmatch(text) is not None
+
+
+def split_new_bars(bars: Bars, latest_time: datetime) -> tuple[Bars, list[Refusal]]:
+    """Separates the bars that can be used from the refused ones; exact repetitions are dropped.
+
+    `latest_time` bounds how far ahead of the market clock a bar may claim to be known.
+    """
+    distinct = bars.unique(maintain_order=True)
+    reasons = pl.concat([_library_problems(distinct), _own_problems(distinct, latest_time)])
+    first = reasons.unique("row", keep="first", maintain_order=True)
+    numbered = distinct.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    refused = numbered.join(first, on="row", how="inner", maintain_order="left")
+    return numbered.join(first, on="row", how="anti").drop("row"), to_refusals(refused)
+
+
+def split_known_bars(bars: Bars, known: Bars) -> tuple[Bars, list[Refusal]]:
+    """Leaves out bars that are already stored; one that contradicts a stored bar of its key is refused."""
+    fresh = bars.join(known, on=BAR_KEY, how="anti")
+    repeated = fresh.filter(~pl.struct(BAR_KEY).is_first_distinct())
+    fresh = fresh.filter(pl.struct(BAR_KEY).is_first_distinct())
+    stored = bars.join(known, on=BAR_KEY, how="semi").join(
+        known, on=list(BAR_SCHEMA), how="anti", nulls_equal=True
+    )
+    conflicts = pl.concat([stored, repeated]).with_columns(
+        reason=pl.lit(RefusalReason.CONFLICTS_WITH_KNOWN_BAR.value), field=pl.lit("close")
+    )
+    return fresh, to_refusals(conflicts)
+
+
+def to_refusals(refused: pl.DataFrame) -> list[Refusal]:
+    """Reads refused rows, which carry `reason` and `field`."""
+    columns = ("symbol", "event_time", "knowledge_time", "close", "reason", "field")
+    return [Refusal(*row) for row in refused.select(columns).iter_rows()]
+
+
+def newest_knowledge(bars: Bars) -> Bars:
+    """Keeps the bar of each symbol and event time that was known last."""
+    return bars.sort("knowledge_time").unique(["symbol", "event_time"], keep="last")
+
+
+def _library_problems(bars: Bars) -> pl.DataFrame:
+    problems = [
+        (problem.row, problem.reason.value, problem.field)
+        for problem in find_bar_problems(bars)
+        # A restated bar repeats the event time of the one it corrects.
+        if problem.reason is not BarProblemReason.DUPLICATE
+    ]
+    return _reasons(problems)
+
+
+def _own_problems(bars: Bars, latest_time: datetime) -> pl.DataFrame:
+    knowledge = pl.col("knowledge_time")
+    checks = [
+        (~pl.col("symbol").str.contains(SYMBOL_PATTERN), RefusalReason.SYMBOL_MALFORMED, "symbol"),
+        (knowledge.is_null(), RefusalReason.KNOWLEDGE_TIME_MISSING, "knowledge_time"),
+        (knowledge < pl.col("event_time"), RefusalReason.KNOWN_BEFORE_CLOSE, "knowledge_time"),
+        (knowledge > latest_time, RefusalReason.FROM_THE_FUTURE, "knowledge_time"),
+    ]
+    found: list[tuple[int, str, str]] = []
+    numbered = bars.with_row_index("row")
+    for failed, reason, field in checks:
+        found += [(row, reason.value, field) for row in numbered.filter(failed)["row"].to_list()]
+    return _reasons(found)
+
+
+def _reasons(found: Sequence[tuple[int, str, str]]) -> pl.DataFrame:
+    schema = {"row": pl.Int64, "reason": pl.String, "field": pl.String}
+    return pl.DataFrame(list(found), schema=schema, orient="row")

@@ -1,0 +1,1 @@
+"""Where calls, events and background work enter."""

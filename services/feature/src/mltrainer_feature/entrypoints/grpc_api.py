@@ -1,0 +1,101 @@
+"""Answers `mltrainer.feature.v1.FeatureService`."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from grpc.aio import ServicerContext
+from mltrainer.feature.v1 import feature_service_pb2 as service_pb2
+from mltrainer.feature.v1 import resources_pb2
+from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceServicer
+
+from mltrainer_feature.application.datasets import CancelDatasetHandler, CreateDatasetHandler
+from mltrainer_feature.application.import_bars import ImportBarsHandler
+from mltrainer_feature.application.queries import Queries
+from mltrainer_feature.wire.resources import (
+    from_dataset,
+    from_import,
+    from_rows,
+    from_view,
+    to_page,
+    to_rows_query,
+    to_spec,
+)
+
+_Context: TypeAlias = "ServicerContext[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureUseCases:
+    """What the calls lead to."""
+
+    create_dataset: CreateDatasetHandler
+    cancel_dataset: CancelDatasetHandler
+    import_bars: ImportBarsHandler
+    queries: Queries
+
+
+class FeatureApi(FeatureServiceServicer):
+    """Decodes, calls one use case, encodes."""
+
+    def __init__(self, use_cases: FeatureUseCases) -> None:
+        self._use_cases = use_cases
+
+    async def CreateDataset(
+        self, request: service_pb2.CreateDatasetRequest, context: _Context
+    ) -> resources_pb2.Dataset:
+        """Starts a dataset or returns the one of an equal specification."""
+        return from_dataset(await self._use_cases.create_dataset(to_spec(request.spec)))
+
+    async def GetDataset(
+        self, request: service_pb2.GetDatasetRequest, context: _Context
+    ) -> resources_pb2.Dataset:
+        """Returns a dataset."""
+        return from_dataset(await self._use_cases.queries.dataset(request.name))
+
+    async def ListDatasets(
+        self, request: service_pb2.ListDatasetsRequest, context: _Context
+    ) -> service_pb2.ListDatasetsResponse:
+        """Lists datasets, newest first."""
+        page = await self._use_cases.queries.datasets(to_page(request))
+        return service_pb2.ListDatasetsResponse(
+            datasets=map(from_dataset, page.items), next_page_token=page.next_token
+        )
+
+    async def CancelDataset(
+        self, request: service_pb2.CancelDatasetRequest, context: _Context
+    ) -> resources_pb2.Dataset:
+        """Stops writing a dataset."""
+        return from_dataset(await self._use_cases.cancel_dataset(request.name))
+
+    async def GetFeatureView(
+        self, request: service_pb2.GetFeatureViewRequest, context: _Context
+    ) -> resources_pb2.FeatureView:
+        """Returns a feature view."""
+        return from_view(await self._use_cases.queries.feature_view(request.name))
+
+    async def ListFeatureViews(
+        self, request: service_pb2.ListFeatureViewsRequest, context: _Context
+    ) -> service_pb2.ListFeatureViewsResponse:
+        """Lists feature views by name."""
+        page = await self._use_cases.queries.feature_views(to_page(request))
+        return service_pb2.ListFeatureViewsResponse(
+            feature_views=map(from_view, page.items), next_page_token=page.next_token
+        )
+
+    async def ListFeatureRows(
+        self, request: service_pb2.ListFeatureRowsRequest, context: _Context
+    ) -> service_pb2.ListFeatureRowsResponse:
+        """Lists rows of one symbol as they were known at a time."""
+        return from_rows(await self._use_cases.queries.rows(to_rows_query(request)))
+
+    async def ImportBars(
+        self, request: service_pb2.ImportBarsRequest, context: _Context
+    ) -> resources_pb2.BarImport:
+        """Starts a bulk load of bars."""
+        return from_import(await self._use_cases.import_bars(request.sha256))
+
+    async def GetBarImport(
+        self, request: service_pb2.GetBarImportRequest, context: _Context
+    ) -> resources_pb2.BarImport:
+        """Returns a bulk load."""
+        return from_import(await self._use_cases.queries.bar_import(request.name))

@@ -1,0 +1,79 @@
+"""Does the work that requests leave behind, one piece after another, for as long as the process lives."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from mltrainer_common.content_store import ContentNotFoundError, DigestMismatchError
+from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailableError
+
+from mltrainer_feature.application.datasets import WriteNextDataset
+from mltrainer_feature.application.import_bars import RunNextImport
+from mltrainer_feature.application.ports import OnlineRows
+from mltrainer_feature.application.wakeup import Wakeup
+from mltrainer_feature.domain.errors import FeatureServiceError
+
+# Work may also be left by another replica, or by this process before it was killed.
+_POLL_S = 1.0
+_BACKOFF_S = 1.0
+_REFRESH_S = 0.5
+_PASSING = (DatabaseUnavailableError, DatabaseConflictError, OSError)
+_LASTING = (FeatureServiceError, ContentNotFoundError, DigestMismatchError, ValueError)
+_log = structlog.get_logger()
+
+
+async def write_datasets(write_next: WriteNextDataset, wakeup: Wakeup) -> None:
+    """Writes datasets until cancelled; one that cannot be written is given up."""
+
+    async def step() -> bool:
+        dataset = await write_next()
+        if dataset is not None:
+            _log.info(
+                "dataset_finished", dataset=dataset.name, state=dataset.state.value, rows=dataset.row_count
+            )
+        return dataset is not None
+
+    await _work(step, write_next.fail, wakeup)
+
+
+async def run_imports(run_next: RunNextImport, wakeup: Wakeup) -> None:
+    """Runs bulk loads until cancelled; one that cannot be read is given up."""
+
+    async def step() -> bool:
+        finished = await run_next()
+        if finished is not None:
+            _log.info(
+                "import_finished",
+                bar_import=finished.name,
+                state=finished.state.value,
+                accepted=finished.accepted_count,
+                refused=finished.refused_count,
+            )
+        return finished is not None
+
+    await _work(step, run_next.fail, wakeup)
+
+
+async def follow_online_rows(online: OnlineRows) -> None:
+    """Takes over rows that another replica has written."""
+    while True:
+        await asyncio.sleep(_REFRESH_S)
+        try:
+            await online.refresh()
+        except _PASSING as error:
+            _log.warning("online_refresh_failed", error=repr(error))
+
+
+async def _work(
+    step: Callable[[], Awaitable[bool]], give_up: Callable[[str], Awaitable[None]], wakeup: Wakeup
+) -> None:
+    while True:
+        try:
+            if not await step():
+                await wakeup.wait(_POLL_S)
+        except _PASSING as error:
+            _log.warning("work_postponed", error=repr(error))
+            await asyncio.sleep(_BACKOFF_S)
+        except _LASTING as error:
+            _log.exception("work_given_up")
+            await give_up(str(error))

@@ -1,0 +1,24 @@
+"""Reads the service's own settings, once, in `__main__`."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class FeatureSettings(BaseSettings):
+    """Settings of feature, prefix `MLTRAINER_FEATURE_`.
+
+    Attributes:
+        database_url: SQLite in the data directory by default.
+        artifact_url: Directory or fsspec URL of the artifact store; `<data_directory>/artifacts` by default.
+        bar_close_offset_s: Close of a bar after midnight UTC, for files that give dates only.
+        decision_delay_s: How long after a bar's close a row is decided; changing it computes all rows again.
+        import_max_bytes: Largest file of bars, uncompressed.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MLTRAINER_FEATURE_", frozen=True, extra="ignore")
+
+    database_url: str | None = None
+    artifact_url: str | None = None
+    bar_close_offset_s: int = Field(default=75_600, ge=0, lt=86_400)
+    decision_delay_s: int = Field(default=43_200, ge=0, le=864_000)
+    import_max_bytes: int = Field(default=512 * 1024 * 1024, gt=0)

@@ -1,0 +1,68 @@
+"""Maps this service's errors to answers."""
+
+from grpc import StatusCode
+from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailableError
+from mltrainer_common.errors import FieldViolation, RpcError
+
+from mltrainer_feature.domain import errors
+
+
+def to_rpc_error(error: Exception) -> RpcError | None:
+    """Returns the answer to an error; None for one that nobody foresaw."""
+    match error:
+        case errors.InvalidRequestError():
+            return _invalid(error)
+        case errors.UnknownFeatureViewError():
+            metadata = {"feature_view": error.reference, "known": ",".join(error.known)}
+            return RpcError(
+                StatusCode.INVALID_ARGUMENT, "UNKNOWN_FEATURE_VIEW", str(error), metadata=metadata
+            )
+        case errors.UnknownSymbolError():
+            metadata = {"symbols": ",".join(error.symbols)}
+            return RpcError(StatusCode.INVALID_ARGUMENT, "UNKNOWN_SYMBOL", str(error), metadata=metadata)
+        case errors.AsOfInFutureError():
+            metadata = {"as_of": error.as_of.isoformat(), "market_time": error.now.isoformat()}
+            return RpcError(StatusCode.INVALID_ARGUMENT, "AS_OF_IN_FUTURE", str(error), metadata=metadata)
+        case errors.UnreadableBarsError():
+            return RpcError(StatusCode.INVALID_ARGUMENT, "UNREADABLE_BARS", str(error))
+    return _missing(error) or _unavailable(error)
+
+
+def _invalid(error: errors.InvalidRequestError) -> RpcError:
+    is_spec = isinstance(error, errors.InvalidDatasetSpecError)
+    return RpcError(
+        StatusCode.INVALID_ARGUMENT,
+        "INVALID_DATASET_SPEC" if is_spec else "INVALID_REQUEST",
+        str(error),
+        field_violations=[FieldViolation(item.field, item.description) for item in error.violations],
+    )
+
+
+def _missing(error: Exception) -> RpcError | None:
+    match error:
+        case errors.ResourceNotFoundError():
+            metadata = {"kind": error.kind, "name": error.name}
+            return RpcError(StatusCode.NOT_FOUND, "NOT_FOUND", str(error), metadata=metadata)
+        case errors.BytesNotFoundError():
+            metadata = {"sha256": error.sha256}
+            return RpcError(StatusCode.FAILED_PRECONDITION, "BYTES_NOT_FOUND", str(error), metadata=metadata)
+        case errors.UnknownFeatureError():
+            metadata = {"feature": error.reference}
+            return RpcError(StatusCode.INVALID_ARGUMENT, "UNKNOWN_FEATURE", str(error), metadata=metadata)
+        case errors.UnknownFeatureServiceError():
+            metadata = {"feature_service": error.name, "known": ",".join(error.known)}
+            return RpcError(
+                StatusCode.INVALID_ARGUMENT, "UNKNOWN_FEATURE_SERVICE", str(error), metadata=metadata
+            )
+    return None
+
+
+def _unavailable(error: Exception) -> RpcError | None:
+    match error:
+        case DatabaseUnavailableError():
+            message = "the database cannot serve now"
+            return RpcError(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", message, retry_after_s=1.0)
+        case DatabaseConflictError():
+            message = "another write came first: send the request again"
+            return RpcError(StatusCode.ABORTED, "WRITE_CONFLICT", message)
+    return None

@@ -1,0 +1,23 @@
+"""Says who may call what."""
+
+from mltrainer_common.authorization import READERS, Role, RoleTable
+
+_WRITERS = {Role.OPERATOR, Role.SERVICE}
+_SERVICE = "/mltrainer.feature.v1.FeatureService"
+_FEAST = "/feast.serving.ServingService"
+
+ROLES = RoleTable(
+    {
+        f"{_SERVICE}/CreateDataset": _WRITERS,
+        f"{_SERVICE}/GetDataset": READERS,
+        f"{_SERVICE}/ListDatasets": READERS,
+        f"{_SERVICE}/CancelDataset": _WRITERS,
+        f"{_SERVICE}/GetFeatureView": READERS,
+        f"{_SERVICE}/ListFeatureViews": READERS,
+        f"{_SERVICE}/ListFeatureRows": READERS,
+        f"{_SERVICE}/ImportBars": _WRITERS,
+        f"{_SERVICE}/GetBarImport": READERS,
+        f"{_FEAST}/GetFeastServingInfo": READERS,
+        f"{_FEAST}/GetOnlineFeatures": READERS,
+    }
+)
