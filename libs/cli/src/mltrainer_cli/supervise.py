@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mltrainer_common.discovery import Endpoint, StaticPublisher
+
 from mltrainer_cli.data_directory import DataDirectory
 from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.processes import ProcessIdentity, end
 from mltrainer_cli.record import State, SupervisorRecord, read_record, write_record
-from mltrainer_cli.stack import Stack, StackOptions, define_stack
+from mltrainer_cli.stack import KAFKA, Stack, StackOptions, define_stack
 from mltrainer_cli.supervisor import Supervisor
 
 _LEFTOVER_GRACE_S = 5.0
@@ -48,7 +50,9 @@ def supervise(data: DataDirectory, options: StackOptions) -> None:
         _end_leftovers(data)
         _publish_preparing(data)
         load_or_create_token_key(data.token_key_file)
-        asyncio.run(_run(data, define_stack(data, options)))
+        stack = define_stack(data, options)
+        _announce_brokers(data, stack.kafka_bootstrap_servers)
+        asyncio.run(_run(data, stack))
 
 
 async def _run(data: DataDirectory, stack: Stack) -> None:
@@ -62,6 +66,13 @@ async def _run(data: DataDirectory, stack: Stack) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
     await supervisor.run()
+
+
+def _announce_brokers(data: DataDirectory, servers: str) -> None:
+    """Records the brokers beside the services, so that a client needs no more than the data directory."""
+    for number, address in enumerate(servers.split(",")):
+        endpoint = Endpoint(address.strip(), "", os.getpid())
+        StaticPublisher(data.endpoints_file, KAFKA, str(number)).publish(endpoint)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,15 +21,9 @@ class Step(Protocol):
 class Narrator(Protocol):
     """Shows steps."""
 
-    def step(self, title: str) -> "_StepContext":
+    def step(self, title: str) -> AbstractContextManager[Step]:
         """Opens a step; it is done when its block ends."""
         ...
-
-
-class _StepContext(Protocol):
-    def __enter__(self) -> Step: ...
-
-    def __exit__(self, *error: object) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ class SpanSummary:
 
 
 def merge(directory: Path, target: Path) -> int:
-    """Writes the lines of every `*.jsonl` of a directory into one file of OTLP JSON lines; returns how many."""
+    """Writes every `*.jsonl` of a directory into one file of OTLP JSON lines; returns the number of lines."""
     count = 0
     with target.open("w") as merged:
         for line in _lines(directory):

@@ -21,7 +21,13 @@ _TIMEOUT_S = 150.0
 
 
 def request(
-    scene: Scene, study: str, kind: TargetKind, models: Sequence[str], *, max_trials: int, propose_alias: str = ""
+    scene: Scene,
+    study: str,
+    kind: TargetKind.ValueType,
+    models: Sequence[str],
+    *,
+    max_trials: int,
+    propose_alias: str = "",
 ) -> TrainingRequested:
     """Describes a training of the whole universe as of the start of the replay."""
     asked = TrainingRequested(
