@@ -12,6 +12,7 @@ from mltrainer_models.artifact import (
     ManifestEntry,
     ModelArtifact,
 )
+from mltrainer_models.canonical import canonical_digest
 from mltrainer_models.computation_key import (
     ComputationInputs,
     EvaluationInputs,
@@ -26,6 +27,7 @@ from mltrainer_models.description import ModelDescription, ModelTarget
 from mltrainer_models.linear import LinearModel
 from mltrainer_models.predictor import PredictionInputError, Predictor, load_predictor, save_model
 from mltrainer_models.reference import FeatureReference, ModelReference, read_reference, summarise_reference
+from mltrainer_models.tree_packing import GrownTree, pack_trees
 from mltrainer_models.trees import TreesModel
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "EvaluationInputs",
     "FeatureReference",
     "FieldDifference",
+    "GrownTree",
     "LinearModel",
     "Manifest",
     "ManifestEntry",
@@ -48,10 +51,12 @@ __all__ = [
     "SearchInputs",
     "TreesModel",
     "ViewInputs",
+    "canonical_digest",
     "computation_key",
     "explain_difference",
     "floor_to_closed_bar",
     "load_predictor",
+    "pack_trees",
     "read_reference",
     "save_model",
     "summarise_reference",

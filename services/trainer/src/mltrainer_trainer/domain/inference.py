@@ -1,0 +1,92 @@
+"""Tests that stay honest under dependence and search."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from mltrainer_trainer.domain.training_data import Floats
+
+_EULER_GAMMA = 0.5772156649015329
+
+
+@dataclass(frozen=True, slots=True)
+class MeanEstimate:
+    """A mean of dependent values with its standard error; `p_value` asks whether the mean is above zero."""
+
+    mean: float
+    standard_error: float
+    p_value: float
+    count: int
+
+    @property
+    def t_statistic(self) -> float:
+        """The mean in standard errors; zero where there is no spread."""
+        return self.mean / self.standard_error if self.standard_error > 0 else 0.0
+
+
+def automatic_lag(count: int) -> int:
+    """Chooses the lag of Newey and West (1994) for a series of that length."""
+    return int(4 * (count / 100) ** (2 / 9))
+
+
+def hac_mean(values: Floats, minimum_lag: int = 0) -> MeanEstimate:
+    """Estimates a mean with Bartlett weights up to the automatic or the minimum lag, the longer one.
+
+    Overlapping labels of h bars correlate up to lag h - 1: pass that as `minimum_lag`.
+    """
+    count = len(values)
+    mean = float(values.mean()) if count else 0.0
+    centred = values - mean
+    lag = min(max(automatic_lag(count), minimum_lag), max(count - 1, 0))
+    variance = float(centred @ centred)
+    for step in range(1, lag + 1):
+        variance += 2 * (1 - step / (lag + 1)) * float(centred[step:] @ centred[:-step])
+    error = float(np.sqrt(max(variance, 0.0))) / count if count else 0.0
+    p_value = float(special.ndtr(-mean / error)) if error > 0 else 1.0
+    return MeanEstimate(mean, error, p_value, count)
+
+
+def deflate_p_value(p_value: float, trial_count: int) -> float:
+    """Raises a p-value to what the best of so many independent tries shows by chance (Šidák 1967)."""
+    return float(-np.expm1(max(trial_count, 1) * np.log1p(-min(p_value, 1 - 1e-16))))
+
+
+def sharpe_ratio(returns: Floats) -> float:
+    """Mean over standard deviation, per period; zero where nothing varies."""
+    deviation = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
+    return float(returns.mean()) / deviation if deviation > 0 else 0.0
+
+
+def expected_maximum_sharpe(trial_count: int, sharpe_variance: float) -> float:
+    """Expects the best Sharpe ratio of that many tries without skill (Bailey and López de Prado 2014)."""
+    if trial_count < 2:
+        return 0.0
+    first = special.ndtri(1 - 1 / trial_count)
+    second = special.ndtri(1 - 1 / (trial_count * np.e))
+    return float(np.sqrt(sharpe_variance) * ((1 - _EULER_GAMMA) * first + _EULER_GAMMA * second))
+
+
+def probabilistic_sharpe(
+    observed: float, benchmark: float, count: int, skewness: float, kurtosis: float
+) -> float:
+    """Gives the probability that the true Sharpe ratio exceeds a benchmark, all per period."""
+    spread = 1 - skewness * observed + (kurtosis - 1) / 4 * observed**2
+    if count < 2 or spread <= 0:
+        return 0.0
+    return float(special.ndtr((observed - benchmark) * np.sqrt((count - 1) / spread)))
+
+
+def deflated_sharpe(returns: Floats, trial_count: int) -> float:
+    """Gives the probability that a strategy chosen as the best of `trial_count` has any skill.
+
+    The variance of the tries' Sharpe ratios is taken as 1 / count, that of a strategy without skill.
+    """
+    observed = sharpe_ratio(returns)
+    if observed == 0.0:
+        return 0.0
+    standard = (returns - returns.mean()) / returns.std()
+    benchmark = expected_maximum_sharpe(trial_count, 1 / len(returns))
+    return probabilistic_sharpe(
+        observed, benchmark, len(returns), float((standard**3).mean()), float((standard**4).mean())
+    )

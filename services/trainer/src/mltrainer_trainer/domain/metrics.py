@@ -1,0 +1,122 @@
+"""Scores of out-of-sample predictions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from mltrainer_features import TargetKind
+from scipy import stats
+
+from mltrainer_trainer.domain.inference import MeanEstimate, hac_mean
+from mltrainer_trainer.domain.training_data import Floats, Integers
+
+_LARGEST_EXPONENT = 50.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OutOfSample:
+    """Predictions for test rows, with the mean label of the training rows behind each of them."""
+
+    date: Integers
+    labels: Floats
+    predictions: Floats
+    training_mean: Floats
+
+    def __len__(self) -> int:
+        """Counts the rows."""
+        return len(self.labels)
+
+    @property
+    def squared_errors(self) -> Floats:
+        """The loss that models are compared by."""
+        return (self.labels - self.predictions) ** 2
+
+
+def joined(parts: list[OutOfSample]) -> OutOfSample:
+    """Pools the rows of several folds."""
+    return OutOfSample(
+        np.concatenate([part.date for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.predictions for part in parts]),
+        np.concatenate([part.training_mean for part in parts]),
+    )
+
+
+def r_squared(result: OutOfSample) -> float:
+    """Compares squared errors with those of the training mean of each fold."""
+    reference = float(((result.labels - result.training_mean) ** 2).sum())
+    return 1 - float(result.squared_errors.sum()) / reference if reference > 0 else 0.0
+
+
+def root_mean_squared_error(result: OutOfSample) -> float:
+    """Root of the mean squared error."""
+    return float(np.sqrt(result.squared_errors.mean()))
+
+
+def qlike(result: OutOfSample) -> float:
+    """Mean of exp(e) - e - 1, e = label - prediction capped at 50: the loss of log variances."""
+    errors = np.minimum(result.labels - result.predictions, _LARGEST_EXPONENT)
+    return float((np.exp(errors) - errors - 1).mean())
+
+
+def information_coefficient(result: OutOfSample, horizon_bars: int, *, of_ranks: bool) -> MeanEstimate:
+    """Averages the correlation of prediction and label over dates; a date without spread counts as zero."""
+    predictions, labels = result.predictions, result.labels
+    if of_ranks:
+        predictions, labels = (_ranked_by_date(result.date, values) for values in (predictions, labels))
+    return hac_mean(_correlation_by_date(result.date, predictions, labels), horizon_bars - 1)
+
+
+def mean_by_date(date: Integers, values: Floats) -> Floats:
+    """Averages over the rows of each date, in time order."""
+    numbers = np.unique(date, return_inverse=True)[1]
+    return np.asarray(np.bincount(numbers, weights=values) / np.bincount(numbers))
+
+
+def strategy_returns(result: OutOfSample, horizon_bars: int) -> Floats:
+    """Returns of holding each date's predictions, less their mean, scaled to one unit, for one horizon.
+
+    Only every `horizon_bars`-th date counts, so that no two holding periods overlap.
+    """
+    numbers = np.unique(result.date, return_inverse=True)[1]
+    weights = _centred_by_date(result.date, result.predictions)
+    gross = np.bincount(numbers, weights=np.abs(weights))
+    gains = np.bincount(numbers, weights=weights * result.labels)
+    returns = np.divide(gains, gross, out=np.zeros_like(gains), where=gross > 0)
+    return np.asarray(returns[::horizon_bars])
+
+
+def score(result: OutOfSample, target: TargetKind, horizon_bars: int) -> dict[str, float]:
+    """Scores with every metric that fits the target."""
+    common: dict[str, Callable[[OutOfSample], float]] = {"r2": r_squared, "rmse": root_mean_squared_error}
+    if target == TargetKind.LOG_REALIZED_VARIANCE:
+        common["qlike"] = qlike
+    scores = {name: metric(result) for name, metric in common.items()}
+    for name, of_ranks in (("ic", False), ("rank_ic", True)):
+        scores[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).mean
+    return scores
+
+
+def _ranked_by_date(date: Integers, values: Floats) -> Floats:
+    numbers = np.unique(date, return_inverse=True)[1]
+    ranks = np.empty(len(values))
+    for rows in np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1]):
+        ranks[rows] = stats.rankdata(values[rows])
+    return ranks
+
+
+def _correlation_by_date(date: Integers, left: Floats, right: Floats) -> Floats:
+    numbers = np.unique(date, return_inverse=True)[1]
+    left, right = _centred_by_date(date, left), _centred_by_date(date, right)
+    products, lefts, rights = (
+        np.bincount(numbers, weights=values) for values in (left * right, left**2, right**2)
+    )
+    scale = np.sqrt(lefts * rights)
+    return np.asarray(np.divide(products, scale, out=np.zeros_like(products), where=scale > 0))
+
+
+def _centred_by_date(date: Integers, values: Floats) -> Floats:
+    numbers = np.unique(date, return_inverse=True)[1]
+    centred = values - mean_by_date(date, values)[numbers]
+    # Equal values leave rounding noise behind, which means nothing.
+    return np.where(np.abs(centred) <= 1e-12 * np.abs(values), 0.0, centred)

@@ -1,0 +1,117 @@
+"""Says whether a model has an edge, given its out-of-sample losses and how much was tried."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from mltrainer_features import TargetKind
+
+from mltrainer_trainer.domain.inference import MeanEstimate, deflate_p_value, deflated_sharpe, hac_mean
+from mltrainer_trainer.domain.metrics import OutOfSample, mean_by_date, strategy_returns
+
+SIGNIFICANCE = 0.05
+SHARPE_CONFIDENCE = 0.95
+MINIMUM_PERIODS = 40
+
+
+class VerdictKind(StrEnum):
+    """What an evaluation concludes."""
+
+    EDGE = "EDGE"
+    NO_EDGE = "NO_EDGE"
+    NOT_ENOUGH_DATA = "NOT_ENOUGH_DATA"
+
+
+class VerdictReason(StrEnum):
+    """The rule that decided."""
+
+    BEATS_BASELINE = "BEATS_BASELINE"
+    BASELINE_CHOSEN = "BASELINE_CHOSEN"
+    WITHIN_CHANCE = "WITHIN_CHANCE"
+    SHARPE_WITHIN_SEARCH = "SHARPE_WITHIN_SEARCH"
+    TOO_FEW_PERIODS = "TOO_FEW_PERIODS"
+    NO_BASELINE = "NO_BASELINE"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The conclusion and the numbers behind it.
+
+    `improvement` is by how much the squared error per date is below that of `baseline`; `p_value` is
+    deflated by `trial_count`. `deflated_sharpe` is set for returns only.
+    """
+
+    kind: VerdictKind
+    reason: VerdictReason
+    chosen: str
+    baseline: str
+    trial_count: int
+    periods: int
+    improvement: MeanEstimate | None = None
+    p_value: float = 1.0
+    deflated_sharpe: float | None = None
+
+    def explain(self) -> str:
+        """Explains the conclusion in one sentence."""
+        facts = f"{self.periods} independent periods, {self.trial_count} trials in the study"
+        if self.improvement is None:
+            return f"{self.kind}: {self.reason} ({self.chosen}; {facts})."
+        sharpe = "" if self.deflated_sharpe is None else f", deflated Sharpe {self.deflated_sharpe:.3f}"
+        return (
+            f"{self.kind}: {self.reason}; {self.chosen} against {self.baseline}: loss per date lower by "
+            f"{self.improvement.mean:.3g} ± {self.improvement.standard_error:.2g} "
+            f"(t {self.improvement.t_statistic:.2f}, deflated p {self.p_value:.3g}{sharpe}; {facts})."
+        )
+
+
+def judge(
+    chosen: str,
+    results: Mapping[str, OutOfSample],
+    *,
+    baselines: frozenset[str],
+    target: TargetKind,
+    horizon_bars: int,
+    trial_count: int,
+) -> Verdict:
+    """Compares the chosen model with the strongest baseline on the same test rows.
+
+    The test is one-sided on the difference of mean squared errors per date, with standard errors that allow
+    for overlapping labels, and its p-value is raised to what the best of `trial_count` tries shows by
+    chance. For excess returns the model must also, as a strategy, survive the deflated Sharpe ratio. With
+    fewer than 40 non-overlapping periods nothing is concluded.
+    """
+    present = [name for name in sorted(baselines) if name in results]
+    periods = len(np.unique(results[chosen].date)) // horizon_bars
+    baseline = min(present, key=lambda name: float(results[name].squared_errors.mean()), default="")
+    undecided = _without_test(chosen, baseline, baselines, periods)
+    if undecided is not None:
+        return Verdict(*undecided, chosen, baseline, trial_count, periods)
+    difference = results[baseline].squared_errors - results[chosen].squared_errors
+    improvement = hac_mean(mean_by_date(results[chosen].date, difference), horizon_bars - 1)
+    p_value = deflate_p_value(improvement.p_value, trial_count)
+    sharpe = None
+    if target == TargetKind.EXCESS_RETURN:
+        sharpe = deflated_sharpe(strategy_returns(results[chosen], horizon_bars), trial_count)
+    conclusion = _with_test(p_value, sharpe)
+    return Verdict(*conclusion, chosen, baseline, trial_count, periods, improvement, p_value, sharpe)
+
+
+def _without_test(
+    chosen: str, baseline: str, baselines: frozenset[str], periods: int
+) -> tuple[VerdictKind, VerdictReason] | None:
+    if not baseline:
+        return VerdictKind.NOT_ENOUGH_DATA, VerdictReason.NO_BASELINE
+    if periods < MINIMUM_PERIODS:
+        return VerdictKind.NOT_ENOUGH_DATA, VerdictReason.TOO_FEW_PERIODS
+    if chosen in baselines:
+        return VerdictKind.NO_EDGE, VerdictReason.BASELINE_CHOSEN
+    return None
+
+
+def _with_test(p_value: float, sharpe: float | None) -> tuple[VerdictKind, VerdictReason]:
+    if p_value >= SIGNIFICANCE:
+        return VerdictKind.NO_EDGE, VerdictReason.WITHIN_CHANCE
+    if sharpe is not None and sharpe < SHARPE_CONFIDENCE:
+        return VerdictKind.NO_EDGE, VerdictReason.SHARPE_WITHIN_SEARCH
+    return VerdictKind.EDGE, VerdictReason.BEATS_BASELINE

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mltrainer_features import TargetKind
+from mltrainer_trainer.domain.metrics import (
+    OutOfSample,
+    information_coefficient,
+    joined,
+    mean_by_date,
+    qlike,
+    r_squared,
+    root_mean_squared_error,
+    score,
+    strategy_returns,
+)
+
+
+def result_of(labels: list[float], predictions: list[float], date: list[int] | None = None) -> OutOfSample:
+    count = len(labels)
+    dates = np.array(date or range(count))
+    return OutOfSample(dates, np.array(labels), np.array(predictions), np.zeros(count))
+
+
+def test_r_squared_compares_with_the_training_mean_of_each_fold() -> None:
+    first = OutOfSample(np.array([0]), np.array([1.0]), np.array([1.0]), np.array([0.0]))
+    second = OutOfSample(np.array([1]), np.array([1.0]), np.array([0.0]), np.array([3.0]))
+
+    assert r_squared(joined([first, second])) == pytest.approx(1 - 1 / (1 + 4))
+
+
+def test_predicting_the_training_mean_scores_zero() -> None:
+    assert r_squared(result_of([1.0, -2.0], [0.0, 0.0])) == 0.0
+
+
+def test_qlike_matches_its_formula() -> None:
+    expected = np.mean([np.exp(0.5) - 0.5 - 1, np.exp(-0.5) + 0.5 - 1])
+
+    assert qlike(result_of([1.0, 1.0], [0.5, 1.5])) == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=1, max_size=20))
+def test_losses_are_finite_and_at_least_zero(pairs: list[tuple[float, float]]) -> None:
+    result = result_of([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+    assert 0 <= qlike(result) < np.inf
+    assert 0 <= root_mean_squared_error(result) < np.inf
+
+
+def test_information_coefficients_average_over_dates() -> None:
+    result = result_of([1.0, 2.0, 30.0, 1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 3.0, 2.0, 1.0], [0, 0, 0, 1, 1, 1])
+
+    assert information_coefficient(result, 1, of_ranks=True).mean == pytest.approx(0.0)
+    assert information_coefficient(result, 1, of_ranks=False).mean < 0
+
+
+def test_constant_predictions_correlate_with_nothing() -> None:
+    result = result_of([1.0, 2.0, 3.0], [0.1, 0.1, 0.1], [0, 0, 0])
+
+    assert information_coefficient(result, 1, of_ranks=False).mean == 0.0
+    assert strategy_returns(result, 1).tolist() == [0.0]
+
+
+def test_means_by_date_follow_time() -> None:
+    assert mean_by_date(np.array([3, 3, 7]), np.array([1.0, 3.0, 5.0])).tolist() == [2.0, 5.0]
+
+
+def test_a_strategy_holds_one_unit_and_skips_overlapping_dates() -> None:
+    result = result_of([0.1, -0.1, 9.0, 9.0, 0.2, 0.2], [1.0, -1.0, 1.0, -1.0, 3.0, 1.0], [0, 0, 1, 1, 2, 2])
+
+    assert strategy_returns(result, 2).tolist() == pytest.approx([0.1, 0.0])
+
+
+def test_each_target_has_its_metrics() -> None:
+    result = result_of([1.0, 2.0], [1.5, 1.5])
+
+    assert set(score(result, TargetKind.LOG_REALIZED_VARIANCE, 1)) == {"r2", "rmse", "qlike", "ic", "rank_ic"}
+    assert set(score(result, TargetKind.EXCESS_RETURN, 1)) == {"r2", "rmse", "ic", "rank_ic"}
