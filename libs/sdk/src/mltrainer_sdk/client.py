@@ -16,6 +16,7 @@ from inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from mltrainer.experiment.v1.experiment_service_pb2 import AssignUnitRequest, AssignUnitResponse
 from mltrainer.experiment.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 from mltrainer.feature.v1.events_pb2 import BarClosed
+from mltrainer.feature.v1.feature_service_pb2 import ListFeatureViewsRequest
 from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceStub
 from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from mltrainer.scheduler.v1.events_pb2 import TrainingRequested
@@ -192,6 +193,20 @@ class Client:
         """Reads the newest features of symbols: `view:feature` names, or the name of a feature service."""
         response = await self._online_features(features.to_request(symbols, names))
         return features.from_response(symbols, response)
+
+    async def feature_references(self, names: Sequence[str]) -> list[str]:
+        """Turns the feature names of a model into the `view:feature` names that `get_features` reads.
+
+        Raises:
+            KeyError: No feature view has that feature.
+        """
+        response = await self.feature.ListFeatureViews(ListFeatureViewsRequest(page_size=1000))
+        views = {
+            item.name: view.name.removeprefix("featureViews/")
+            for view in response.feature_views
+            for item in view.features
+        }
+        return [f"{views[name]}:{name}" for name in names]
 
     async def predict(self, model: str, matrix: ArrayLike, **options: Any) -> predictions.Predictions:
         """Predicts rows of features; `options` are those of `predictions.to_request`."""

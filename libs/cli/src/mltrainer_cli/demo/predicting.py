@@ -68,7 +68,8 @@ async def predict_repeatedly(
 ) -> PredictFacts:
     """Sends single-row predictions from several callers and measures each from the caller's side."""
     symbols = scene.market.symbols
-    vectors = await scene.client.get_features(symbols, feature_names)
+    references = await scene.client.feature_references(feature_names)
+    vectors = await scene.client.get_features(symbols, references)
     latencies = Latencies()
 
     async def caller(first: int) -> None:
