@@ -1,0 +1,299 @@
+"""The promises of the ports, kept by the fake, by SQLite and by PostgreSQL alike."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from mltrainer_common.database import DatabaseConflictError, retry_conflicts
+from mltrainer_scheduler.domain.catalogue import TrainerRelease, ViewVersion
+from mltrainer_scheduler.domain.placement import Capacity, NodeReport
+from mltrainer_scheduler.domain.specification import (
+    Budget,
+    FieldViolation,
+    Resources,
+    TrainingSpec,
+    with_defaults,
+)
+from mltrainer_scheduler.domain.training import (
+    Allocation,
+    Computation,
+    ComputationId,
+    Share,
+    Training,
+    TrainingState,
+)
+
+NOW = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
+Spec = Callable[..., TrainingSpec]
+
+
+def _training(spec: TrainingSpec, number: int = 1, **changes: Any) -> Training:
+    return Training(
+        name=f"trainings/{number:04d}",
+        request_id=f"r{number}",
+        spec=with_defaults(spec),
+        state=changes.pop("state", TrainingState.QUEUED),
+        create_time=NOW,
+        ready_time=changes.pop("ready_time", NOW),
+        **changes,
+    )
+
+
+def _allocation(
+    number: int, training: str = "trainings/0001", node: str = "nodes/a", **changes: Any
+) -> Allocation:
+    return Allocation(
+        name=f"allocations/{number:04d}",
+        training=training,
+        attempt=1,
+        share=Share(node, changes.pop("workers", 1), spot=True),
+        fencing_token=1,
+        lease_expire_time=changes.pop("lease_expire_time", NOW + timedelta(seconds=30)),
+        start_time=NOW,
+        **changes,
+    )
+
+
+async def _stored(unit_of_work: Any, *trainings: Training) -> None:
+    async with unit_of_work() as uow:
+        for training in trainings:
+            await uow.trainings.add(training)
+        await uow.commit()
+
+
+async def test_a_training_comes_back_as_it_was(unit_of_work: Any, spec: Spec) -> None:
+    training = _training(
+        spec(labels={"team": "vol"}, budget=Budget(1.5, 2.5, NOW), resources=Resources(0.5, 1, 0.25, "A100")),
+        computation_key="k",
+        duplicate_of="trainings/x",
+        reason="R",
+        message="because",
+        violations=(FieldViolation("a[0]", "is wrong"),),
+        end_time=NOW,
+        revision=7,
+        fencing_token=3,
+        verdict="EDGE",
+        traceparent="00-1-2-01",
+    )
+
+    await _stored(unit_of_work, training)
+
+    async with unit_of_work.view() as view:
+        assert await view.trainings.get(training.name) == training
+        assert await view.trainings.of_request("r1") == training
+        assert await view.trainings.get("trainings/none") is None
+
+
+async def test_a_refused_request_of_any_content_is_kept(unit_of_work: Any, spec: Spec) -> None:
+    odd = spec(
+        study="a\x00b", queue="\x00", priority=1 << 30, resources=Resources(float("nan"), -1, float("inf"))
+    )
+    refused = replace(_training(spec(), state=TrainingState.REJECTED), spec=odd, request_id="")
+    another = replace(refused, name="trainings/0002")
+
+    await _stored(unit_of_work, refused, another)
+
+    async with unit_of_work.view() as view:
+        kept = await view.trainings.get(refused.name)
+        assert (kept.spec.study, kept.spec.priority, kept.request_id) == ("a\x00b", 1 << 30, "")
+
+
+async def test_what_is_not_committed_is_undone(unit_of_work: Any, spec: Spec) -> None:
+    async with unit_of_work() as uow:
+        await uow.trainings.add(_training(spec()))
+
+    async with unit_of_work.view() as view:
+        assert await view.trainings.get("trainings/0001") is None
+
+
+async def test_a_request_id_is_stored_once(unit_of_work: Any, spec: Spec) -> None:
+    await _stored(unit_of_work, _training(spec()))
+
+    with pytest.raises(DatabaseConflictError):
+        await _stored(unit_of_work, replace(_training(spec(), 2), request_id="r1"))
+
+    async with unit_of_work.view() as view:
+        assert await view.trainings.known_requests({"r1", "r2"}) == {"r1"}
+
+
+async def test_a_stale_revision_changes_nothing(unit_of_work: Any, spec: Spec) -> None:
+    training = _training(spec(), revision=2)
+    wanted = ComputationId("studies/vol5", "", "k")
+    await _stored(unit_of_work, training)
+    async with unit_of_work() as uow:
+        await uow.computations.add(Computation(wanted, "trainings/0001"))
+        await uow.commit()
+
+    for operation in (
+        lambda uow: uow.trainings.save(replace(training, revision=3), 1),
+        lambda uow: uow.computations.add(Computation(wanted, "trainings/0002")),
+        lambda uow: uow.computations.save(Computation(wanted, "trainings/0002", revision=5), 4),
+        lambda uow: uow.computations.remove(Computation(wanted, "trainings/0001", revision=4)),
+        lambda uow: uow.cluster.allocate([_allocation(1)], 9),
+    ):
+        with pytest.raises(DatabaseConflictError):
+            async with unit_of_work() as uow:
+                await operation(uow)
+
+
+async def test_waiting_lists_the_heads_of_all_queues_first(unit_of_work: Any, spec: Spec) -> None:
+    await _stored(
+        unit_of_work,
+        _training(spec(), 1, computation_key="k1"),
+        _training(spec(priority=5), 2),
+        _training(spec(queue="other"), 3),
+        _training(spec(), 4, ready_time=NOW + timedelta(seconds=1)),
+        _training(spec(), 5, state=TrainingState.PLACED),
+    )
+
+    async with unit_of_work.view() as view:
+        waiting = await view.trainings.waiting(NOW, 10)
+        first = await view.trainings.waiting(NOW, 2)
+
+    assert [item.entry.demand.training[-1] for item in waiting] == ["2", "3", "1"]
+    assert [item.has_key for item in waiting] == [False, False, True]
+    assert waiting[0].entry.demand.worker == Capacity(1_000, 1 << 30, 0)
+    assert first == waiting[:2]
+
+
+async def test_those_who_joined_come_oldest_first(unit_of_work: Any, spec: Spec) -> None:
+    joined = {"state": TrainingState.JOINED, "computation_key": "k"}
+    await _stored(
+        unit_of_work,
+        _training(spec(), 2, **joined),
+        _training(spec(), 1, **joined),
+        _training(spec(propose_alias="champion"), 3, **joined),
+        _training(spec(), 4, state=TrainingState.QUEUED, computation_key="k"),
+    )
+
+    async with unit_of_work() as uow:
+        found = await uow.trainings.joined_to(ComputationId("studies/vol5", "", "k"))
+
+    assert [item.name for item in found] == ["trainings/0001", "trainings/0002"]
+
+
+async def test_pages_go_from_newest_to_oldest(unit_of_work: Any, spec: Spec) -> None:
+    await _stored(
+        unit_of_work,
+        *(_training(spec(study=f"studies/s{n % 2}"), n) for n in range(1, 5)),
+        _training(spec(), 5, state=TrainingState.FAILED),
+    )
+
+    async with unit_of_work.view() as view:
+        everything = await view.trainings.page(10, "", "", ())
+        rest = await view.trainings.page(2, "trainings/0003", "", ())
+        failed = await view.trainings.page(10, "", "", {TrainingState.FAILED})
+        study = await view.trainings.page(10, "", "studies/s1", {TrainingState.QUEUED})
+
+    assert [item.name[-1] for item in everything] == ["5", "4", "3", "2", "1"]
+    assert [item.name[-1] for item in rest] == ["2", "1"]
+    assert [item.name[-1] for item in failed] == ["5"]
+    assert [item.name[-1] for item in study] == ["3", "1"]
+
+
+async def test_allocations_are_held_counted_prolonged_and_ended(unit_of_work: Any, spec: Spec) -> None:
+    await _stored(unit_of_work, _training(spec(resources=Resources(cpus=0.5, gang_workers=3)), 1))
+    first, second = _allocation(1, workers=2), _allocation(2, node="nodes/b")
+    until = NOW + timedelta(seconds=60)
+    async with unit_of_work() as uow:
+        revision = await uow.cluster.allocate([first, second], await uow.cluster.revision())
+        await uow.commit()
+    async with unit_of_work() as uow:
+        used = await uow.cluster.used()
+        due = await uow.cluster.due(NOW + timedelta(seconds=30), 10)
+        await uow.cluster.update([replace(first, end_time=NOW, end_reason="FAILED", stage="trials")])
+        await uow.cluster.prolong({"trainings/0001"}, until)
+        extended = await uow.cluster.prolong_all(until)
+        await uow.commit()
+
+    async with unit_of_work.view() as view:
+        (held,) = await view.cluster.held()
+        assert await view.cluster.held_by("trainings/0001") == [held.allocation]
+        assert await view.cluster.living({first.name, second.name}) == [held.allocation]
+        assert await view.cluster.revision() == revision
+    assert used == {"nodes/a": Capacity(1_000, 2 << 30, 0), "nodes/b": Capacity(500, 1 << 30, 0)}
+    assert due == [first, second]
+    assert extended == 0
+    assert held.allocation == replace(second, lease_expire_time=until)
+    assert held.training.name == "trainings/0001"
+
+
+async def test_announcements_count_only_when_newer(
+    unit_of_work: Any, release: TrainerRelease, view: ViewVersion
+) -> None:
+    node = NodeReport("nodes/a", Capacity(1, 2, 3), "A100", True, False, "z", 5, NOW)  # noqa: FBT003
+    async with unit_of_work() as uow:
+        news = [
+            await uow.cluster.report(node),
+            await uow.cluster.report(replace(node, revision=4, zone="old")),
+            await uow.knowledge.store_release(release, NOW),
+            await uow.knowledge.store_release(release, NOW),
+            await uow.knowledge.store_view(view),
+            await uow.knowledge.store_view(replace(view, version=2)),
+            await uow.knowledge.store_view(replace(view, data_revision=9)),
+        ]
+        await uow.commit()
+
+    async with unit_of_work.view() as look:
+        knowledge = await look.knowledge.load()
+        nodes = await look.cluster.nodes()
+    assert news == [True, False, True, False, True, True, False]
+    assert nodes == [node]
+    assert knowledge.release == release
+    assert knowledge.views == (view, replace(view, version=2))
+
+
+async def test_an_event_is_claimed_once_by_each_consumer(unit_of_work: Any) -> None:
+    async with unit_of_work() as uow:
+        claims = [await uow.inbox.claim("e1", name) for name in ("a", "a", "b")]
+
+    assert claims == [True, False, True]
+
+
+async def test_two_schedulers_at_once_never_allocate_twice(
+    unit_of_work: Any, make_scheduler: Callable[..., Any], seeded: Callable[..., TrainingSpec]
+) -> None:
+    first, second = make_scheduler(unit_of_work), make_scheduler(unit_of_work)
+    second._counter = 5_000_000
+    await first.ready(cpus=3.0)
+    for index in range(12):
+        await first.request(f"r{index}", seeded(index))
+
+    async def replica(scheduler: Any) -> None:
+        for _ in range(3):
+            await _patiently(scheduler.place)
+
+    await asyncio.gather(replica(first), replica(second))
+
+    async with unit_of_work.view() as view:
+        held = await view.cluster.held()
+        placed = await view.trainings.page(100, "", "", {TrainingState.PLACED})
+    assert len(held) == 3
+    assert {item.training.name for item in held} == {item.name for item in placed}
+
+
+async def test_equal_requests_at_once_are_executed_once(
+    unit_of_work: Any, make_scheduler: Callable[..., Any]
+) -> None:
+    replicas = [make_scheduler(unit_of_work) for _ in range(4)]
+    for number, replica in enumerate(replicas):
+        replica._counter = number * 1_000_000
+    await replicas[0].ready()
+
+    async def ask(number: int) -> None:
+        await _patiently(lambda: replicas[number % 4].request(f"r{number}"))
+
+    await asyncio.gather(*(ask(number) for number in range(20)))
+
+    async with unit_of_work.view() as view:
+        queued = await view.trainings.page(100, "", "", {TrainingState.QUEUED})
+        joined = await view.trainings.page(100, "", "", {TrainingState.JOINED})
+    assert (len(queued), len(joined)) == (1, 19)
+    assert {item.duplicate_of for item in joined} == {queued[0].name}
+
+
+async def _patiently(operation: Callable[[], Any]) -> Any:
+    return await retry_conflicts(operation, attempts=100, first_backoff_s=0.0001)
