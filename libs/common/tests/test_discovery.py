@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 from mltrainer_common.consul_discovery import ConsulPublisher, ConsulResolver
-from mltrainer_common.discovery import Endpoint, StaticPublisher, StaticResolver, read_endpoints
+from mltrainer_common.discovery import (
+    Announcement,
+    Endpoint,
+    StaticPublisher,
+    StaticResolver,
+    read_endpoints,
+)
 from mltrainer_common.rpc_transport import target
 
 
@@ -89,6 +95,17 @@ def test_a_file_that_is_removed_is_forgotten(tmp_path: Path) -> None:
     now.seconds += 0.11
 
     assert resolver.resolve("registry") == ()
+
+
+def test_what_is_withdrawn_is_not_announced_again(tmp_path: Path) -> None:
+    publisher = StaticPublisher(tmp_path / "endpoints.json", "registry", "0")
+    announcement = Announcement(publisher, endpoint(5000))
+    announcement.renew()
+    announcement.withdraw()
+
+    announcement.renew()
+
+    assert publisher.previous() == endpoint(5000, serving=False)
 
 
 @pytest.mark.parametrize(
@@ -196,3 +213,22 @@ def test_a_consul_watch_follows_what_passes_and_keeps_the_last_answer() -> None:
 
     assert resolver.resolve("registry") == ("10.0.0.2:5000", "10.0.0.9:5001")
     assert health.indices == [None, "7", "9", None]
+
+
+def test_an_agent_that_comes_back_without_its_memory_empties_nothing_until_it_says_so_twice() -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def look_then_answer() -> Any:
+        seen.append(resolver.resolve("registry"))
+        return "2", []
+
+    full, empty = (lambda: ("7", [node("10.0.0.1", 5000)])), (lambda: ("2", []))
+    health = FakeHealth([full, empty, look_then_answer, lambda: ("3", [])])
+    resolver = ConsulResolver(lambda: health)
+
+    resolver.resolve("registry")
+    assert health.exhausted.wait(5.0)
+    resolver.close()
+
+    assert seen == [("10.0.0.1:5000",)]
+    assert resolver.resolve("registry") == ()

@@ -31,7 +31,8 @@ def consul_client(address: str) -> Any:
 class ConsulResolver:
     """Watches the passing instances of each service asked for, in a thread, and answers from memory.
 
-    While the agent cannot be reached, the last answer stands: better an address that may be dead than none.
+    Better an address that may be dead than none: the last answer stands while the agent cannot be reached,
+    and while an agent that has come back without its memory has not heard from the instances.
     """
 
     def __init__(self, make_client: ClientFactory) -> None:
@@ -61,9 +62,12 @@ class ConsulResolver:
                 index = None
                 self._closed.wait(_RETRY_AFTER_S)
                 continue
+            went_back = index is not None and int(seen) < int(index)
+            addresses = tuple(sorted(_address(node) for node in nodes))
+            if addresses or not (index is None or went_back):
+                self._addresses[slug] = addresses
             # An index that goes back means the agent has lost its memory; Consul asks to start over then.
-            index = seen if index is None or int(seen) >= int(index) else None
-            self._addresses[slug] = tuple(sorted(_address(node) for node in nodes))
+            index = None if went_back else seen
 
 
 def _address(node: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -47,6 +48,31 @@ class EndpointPublisher(Protocol):
     def withdraw(self) -> None:
         """Takes the endpoint back before the server drains. May block: call it in a thread."""
         ...
+
+
+class Announcement:
+    """Announces one endpoint until it is withdrawn, for good: whoever renews it too late changes nothing.
+
+    A stale entry would otherwise outlive the process, which drains for seconds after it has withdrawn.
+    """
+
+    def __init__(self, publisher: EndpointPublisher, endpoint: Endpoint) -> None:
+        self._publisher = publisher
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._withdrawn = False
+
+    def renew(self) -> None:
+        """Announces the endpoint unless it was withdrawn."""
+        with self._lock:
+            if not self._withdrawn:
+                self._publisher.publish(self._endpoint)
+
+    def withdraw(self) -> None:
+        """Takes the endpoint back."""
+        with self._lock:
+            self._withdrawn = True
+            self._publisher.withdraw()
 
 
 class StaticResolver:

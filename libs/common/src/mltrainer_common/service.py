@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings
 from mltrainer_common.authorization import Role, RoleTable
 from mltrainer_common.clock import Clock, SystemClock, parse_market_clock
 from mltrainer_common.discovery import (
+    Announcement,
     Endpoint,
     EndpointPublisher,
     EndpointResolver,
@@ -165,14 +166,16 @@ async def start_service(
         )
         publisher = _make_publisher(context)
         endpoint = await _serve(context, server, publisher)
+        announcement = Announcement(publisher, endpoint)
+        await _announce_once(announcement.renew)
         async with asyncio.TaskGroup() as group:
-            background = {**parts.background, "announcement": lambda: _keep_announced(publisher, endpoint)}
+            background = {**parts.background, "announcement": lambda: _keep_announced(announcement)}
             tasks = [group.create_task(_guard(name, loop), name=name) for name, loop in background.items()]
             _log.info("service_started", address=endpoint.address, metrics_address=endpoint.metrics_address)
             try:
                 yield RunningService(context, endpoint.address)
             finally:
-                await _announce_once(publisher.withdraw)
+                await _announce_once(announcement.withdraw)
                 await server.drain()
                 for task in tasks:
                     task.cancel()
@@ -232,15 +235,13 @@ async def _serve(context: ServiceContext, server: RpcServer, publisher: Endpoint
     previous = publisher.previous() if isinstance(publisher, StaticPublisher) else None
     port = await server.start(platform.bind_host, platform.grpc_port, previous.port if previous else None)
     host = platform.advertise_host or platform.bind_host
-    endpoint = Endpoint(f"{host}:{port}", context.telemetry.metrics_address, os.getpid())
-    await _announce_once(lambda: publisher.publish(endpoint))
-    return endpoint
+    return Endpoint(f"{host}:{port}", context.telemetry.metrics_address, os.getpid())
 
 
-async def _keep_announced(publisher: EndpointPublisher, endpoint: Endpoint) -> None:
+async def _keep_announced(announcement: Announcement) -> None:
     while True:
         await asyncio.sleep(_ANNOUNCE_INTERVAL_S)
-        await _announce_once(lambda: publisher.publish(endpoint))
+        await _announce_once(announcement.renew)
 
 
 async def _announce_once(action: Callable[[], None]) -> None:

@@ -37,7 +37,7 @@ class PlatformSettings(BaseSettings):
         advertise_host: Host that others are told to call; the bind host by default.
         grpc_port: 0 means the previous port of this instance, else any free one.
         token_key_file: Signing key; `<data_directory>/token.key` by default, created when missing.
-        otlp_endpoint: OTLP/gRPC collector; spans always go to `<data_directory>/traces` in development.
+        otlp_endpoint: OTLP/HTTP collector; spans always go to `<data_directory>/traces` in development.
         trace_ratio: Share of new traces that are recorded, 0 to 1.
         market_clock: `wall` or `replay:<market start>@<wall anchor>x<speed>`.
         log_level: Lowest level that is written.
