@@ -1,0 +1,1 @@
+"""Database and content store behind the ports."""

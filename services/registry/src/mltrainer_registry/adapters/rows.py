@@ -1,0 +1,153 @@
+"""Translates between rows and domain values."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from mltrainer_registry.domain.aliases import Alias, AliasMove
+from mltrainer_registry.domain.gates import (
+    Condition,
+    ConditionKind,
+    ConditionResult,
+    GateEvaluation,
+    GatePolicy,
+)
+from mltrainer_registry.domain.manifests import ArtifactFile, Manifest
+from mltrainer_registry.domain.names import AliasName, VersionName
+from mltrainer_registry.domain.versions import (
+    Lineage,
+    ModelVersion,
+    Result,
+    Target,
+    Verdict,
+    VersionState,
+)
+
+Row = Any
+"""A row of SQLAlchemy; its columns are attributes."""
+
+
+def version_row(version: ModelVersion) -> dict[str, Any]:
+    """Writes a version."""
+    return {
+        "model": version.name.model,
+        "number": version.name.number,
+        "state": version.state,
+        "training": version.training,
+        "manifest": manifest_json(version.manifest),
+        "lineage": _lineage_json(version.lineage),
+        "target_kind": version.target.kind,
+        "horizon_bars": version.target.horizon_bars,
+        "verdict": version.result.verdict,
+        "metrics": json.dumps(version.result.metrics),
+        "report": version.result.report,
+        "create_time": version.create_time,
+        "revision": version.revision,
+        "state_revision": version.state_revision,
+    }
+
+
+def read_version(row: Row) -> ModelVersion:
+    """Reads a version."""
+    metrics = tuple((name, value) for name, value in json.loads(row.metrics))
+    return ModelVersion(
+        name=VersionName(row.model, row.number),
+        state=VersionState(row.state),
+        training=row.training,
+        manifest=read_manifest(row.manifest),
+        lineage=_read_lineage(row.lineage),
+        result=Result(Verdict(row.verdict), metrics, row.report),
+        target=Target(row.target_kind, row.horizon_bars),
+        create_time=row.create_time,
+        revision=row.revision,
+        state_revision=row.state_revision,
+    )
+
+
+def manifest_json(manifest: Manifest) -> str:
+    """Writes a manifest; files keep their order."""
+    return json.dumps(asdict(manifest))
+
+
+def read_manifest(text: str) -> Manifest:
+    """Reads a manifest."""
+    document = json.loads(text)
+    return Manifest(document["digest"], tuple(ArtifactFile(**file) for file in document["files"]))
+
+
+def _lineage_json(lineage: Lineage) -> str:
+    as_of_time = lineage.as_of_time.isoformat() if lineage.as_of_time else None
+    return json.dumps({**asdict(lineage), "as_of_time": as_of_time})
+
+
+def _read_lineage(text: str) -> Lineage:
+    document = json.loads(text)
+    as_of_time = document.pop("as_of_time")
+    views = tuple(document.pop("feature_view_versions"))
+    return Lineage(
+        **document,
+        feature_view_versions=views,
+        as_of_time=datetime.fromisoformat(as_of_time) if as_of_time else None,
+    )
+
+
+def read_alias(row: Row) -> Alias:
+    """Reads an alias."""
+    return Alias(AliasName(row.model, row.alias), row.number, row.update_time, row.revision)
+
+
+def move_row(move: AliasMove) -> dict[str, Any]:
+    """Writes an entry of an alias's history."""
+    return {
+        "revision": move.revision,
+        "model": move.alias.model,
+        "alias": move.alias.alias,
+        "from_number": move.from_number,
+        "to_number": move.to_number,
+        "actor": move.actor,
+        "reason": move.reason,
+        "move_time": move.move_time,
+    }
+
+
+def read_move(row: Row) -> AliasMove:
+    """Reads an entry of an alias's history."""
+    return AliasMove(
+        alias=AliasName(row.model, row.alias),
+        from_number=row.from_number,
+        to_number=row.to_number,
+        actor=row.actor,
+        reason=row.reason,
+        move_time=row.move_time,
+        revision=row.revision,
+    )
+
+
+def evaluation_row(evaluation: GateEvaluation) -> dict[str, Any]:
+    """Writes a gate evaluation."""
+    return {
+        "revision": evaluation.revision,
+        "model": evaluation.version.model,
+        "number": evaluation.version.number,
+        "alias": evaluation.alias.alias,
+        "results": json.dumps([asdict(result) for result in evaluation.results]),
+        "evaluate_time": evaluation.evaluate_time,
+    }
+
+
+def read_evaluation(row: Row) -> GateEvaluation:
+    """Reads a gate evaluation."""
+    return GateEvaluation(
+        version=VersionName(row.model, row.number),
+        alias=AliasName(row.model, row.alias),
+        results=tuple(ConditionResult(**result) for result in json.loads(row.results)),
+        evaluate_time=row.evaluate_time,
+        revision=row.revision,
+    )
+
+
+def read_policy(text: str) -> GatePolicy:
+    """Reads a list of `{"condition": …}`, with `metric` and `higher_is_better` where they matter."""
+    listed = (dict(condition) for condition in json.loads(text))
+    return GatePolicy(tuple(Condition(ConditionKind(one.pop("condition")), **one) for one in listed))

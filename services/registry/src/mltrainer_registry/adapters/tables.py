@@ -1,0 +1,111 @@
+"""Names the tables of the registry as the code uses them; the migrations create them."""
+
+from mltrainer_common.database import UtcDateTime
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
+
+_metadata = MetaData()
+
+registry_head = Table(
+    "registry_head",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+)
+model = Table(
+    "model",
+    _metadata,
+    Column("model", String, primary_key=True),
+    Column("version_count", Integer, nullable=False),
+    Column("create_time", UtcDateTime, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+)
+model_version = Table(
+    "model_version",
+    _metadata,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", String, nullable=False),
+    Column("training", String, nullable=False, unique=True),
+    Column("manifest", Text, nullable=False),
+    Column("lineage", Text, nullable=False),
+    Column("target_kind", String, nullable=False),
+    Column("horizon_bars", Integer, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("metrics", Text, nullable=False),
+    Column("report", LargeBinary, nullable=False),
+    Column("create_time", UtcDateTime, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("state_revision", BigInteger, nullable=False, index=True),
+)
+alias = Table(
+    "alias",
+    _metadata,
+    Column("model", String, primary_key=True),
+    Column("alias", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("update_time", UtcDateTime, nullable=False),
+    Column("revision", BigInteger, nullable=False, index=True),
+)
+alias_move = Table(
+    "alias_move",
+    _metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("model", String, nullable=False),
+    Column("alias", String, nullable=False),
+    Column("from_number", Integer),
+    Column("to_number", Integer, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("move_time", UtcDateTime, nullable=False),
+)
+gate_policy = Table(
+    "gate_policy",
+    _metadata,
+    Column("alias", String, primary_key=True),
+    Column("conditions", Text, nullable=False),
+)
+gate_evaluation = Table(
+    "gate_evaluation",
+    _metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("model", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("alias", String, nullable=False),
+    Column("results", Text, nullable=False),
+    Column("evaluate_time", UtcDateTime, nullable=False),
+)
+change = Table(
+    "change",
+    _metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("alias", String, nullable=False),
+    Column("change_time", UtcDateTime, nullable=False),
+    Column("traceparent", String, nullable=False),
+)
+training_fence = Table(
+    "training_fence",
+    _metadata,
+    Column("training", String, primary_key=True),
+    Column("lowest_token", BigInteger, nullable=False),
+)
+upload = Table(
+    "upload",
+    _metadata,
+    Column("training", String, primary_key=True),
+    Column("manifest_digest", String, primary_key=True),
+    Column("manifest", Text, nullable=False),
+)
+answered_request = Table(
+    "answered_request",
+    _metadata,
+    Column("request_id", String, primary_key=True),
+    Column("fingerprint", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("alias", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("update_time", UtcDateTime, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+)

@@ -1,0 +1,59 @@
+"""Opens the one write transaction of a use case."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from mltrainer_common.database import DatabaseDialect
+from mltrainer_messaging.inbox import SqlInbox
+from mltrainer_messaging.transactions import EventTransaction, EventTransactions
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mltrainer_registry.adapters.change_log import SqlChangeLog
+from mltrainer_registry.adapters.repositories import SqlModelRepository, SqlTrainingRepository
+
+AfterCommit = Callable[[int], Awaitable[None]]
+"""Called with the revision that a committed transaction has reached."""
+
+
+class SqlUnitOfWork:
+    """Repositories that share a transaction."""
+
+    def __init__(self, transaction: EventTransaction) -> None:
+        self.inbox: SqlInbox = transaction.inbox
+        self.models = SqlModelRepository(transaction.connection)
+        self.trainings = SqlTrainingRepository(transaction.connection)
+        self.changes = SqlChangeLog(transaction.connection, transaction.outbox)
+        self.is_committed = False
+        self._transaction = transaction
+
+    async def commit(self) -> None:
+        """Commits state, log, inbox and outbox."""
+        await self._transaction.commit()
+        self.is_committed = True
+
+
+@dataclass(frozen=True, slots=True)
+class SqlUnitOfWorkFactory:
+    """Lets writers take turns, so that revisions and numbers have no gaps and appear in their order."""
+
+    transactions: EventTransactions
+    after_commit: AfterCommit
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[SqlUnitOfWork]:
+        """Opens a unit of work; when it has committed changes, returns after this process holds them."""
+        async with self.transactions.open() as transaction:
+            await _take_turn(transaction.connection)
+            uow = SqlUnitOfWork(transaction)
+            yield uow
+        if uow.is_committed and uow.changes.last_revision:
+            await self.after_commit(uow.changes.last_revision)
+
+
+async def _take_turn(connection: AsyncConnection) -> None:
+    # SQLite's writers take turns anyway. PostgreSQL takes its snapshot at the first statement that reads, and
+    # LOCK TABLE reads nothing: whoever gets the lock sees all that was committed before, and never conflicts.
+    if connection.dialect.name == DatabaseDialect.POSTGRESQL:
+        await connection.execute(text("LOCK TABLE registry_head IN EXCLUSIVE MODE"))

@@ -1,0 +1,233 @@
+"""What the use cases of the registry need from the outside."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from mltrainer_registry.domain.aliases import Alias, AliasMove
+from mltrainer_registry.domain.changes import Change, LoggedChange
+from mltrainer_registry.domain.gates import GateEvaluation, GatePolicy
+from mltrainer_registry.domain.manifests import ArtifactFile, Manifest
+from mltrainer_registry.domain.names import AliasName, VersionName
+from mltrainer_registry.domain.versions import Model, ModelVersion
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Tells an aware UTC time."""
+
+    def now(self) -> datetime:
+        """Returns the current time."""
+        ...
+
+
+class Inbox(Protocol):
+    """Lets an event take effect once."""
+
+    async def claim(self, event_id: str) -> bool:
+        """Tells whether the event is new, and remembers it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredRequest:
+    """What a request id was answered with; `fingerprint` says what was asked."""
+
+    request_id: str
+    fingerprint: str
+    answer: Alias
+
+
+class ModelRepository(Protocol):
+    """Reads models inside the transaction, and remembers what was answered."""
+
+    async def version_count(self, model: str) -> int:
+        """Returns the number of the newest version, 0 for a new model."""
+        ...
+
+    async def version(self, name: VersionName) -> ModelVersion | None:
+        """Returns a version."""
+        ...
+
+    async def version_of_training(self, training: str) -> VersionName | None:
+        """Names the version that a training made."""
+        ...
+
+    async def alias(self, name: AliasName) -> Alias | None:
+        """Returns where an alias points."""
+        ...
+
+    async def aliases_of(self, name: VersionName) -> tuple[str, ...]:
+        """Names the aliases that point to a version."""
+        ...
+
+    async def last_move(self, name: AliasName) -> AliasMove | None:
+        """Returns the newest entry of an alias's history."""
+        ...
+
+    async def policy(self, alias: str) -> GatePolicy:
+        """Returns the conditions of an alias, or those of all aliases without their own."""
+        ...
+
+    async def answered(self, request_id: str) -> AnsweredRequest | None:
+        """Returns what a request id was answered with."""
+        ...
+
+    async def remember(self, request: AnsweredRequest) -> None:
+        """Keeps an answer for the same request id."""
+        ...
+
+
+class TrainingRepository(Protocol):
+    """Remembers which attempts may deliver and what was uploaded."""
+
+    async def lowest_token(self, training: str) -> int:
+        """Returns the lowest fencing token that is still accepted."""
+        ...
+
+    async def refuse_below(self, training: str, fencing_token: int) -> None:
+        """Refuses lower tokens from now on; never goes back."""
+        ...
+
+    async def manifest(self, training: str, digest: str) -> Manifest | None:
+        """Returns a manifest that the training has uploaded."""
+        ...
+
+    async def add_manifest(self, training: str, manifest: Manifest) -> None:
+        """Keeps an uploaded manifest; keeping it again is free."""
+        ...
+
+
+class ChangeLog(Protocol):
+    """Changes state, and only together with the log of changes and the events that tell about them."""
+
+    async def next_revision(self) -> int:
+        """Returns the revision that the next change takes; without gaps in commit order."""
+        ...
+
+    async def record(self, change: Change) -> None:
+        """Applies a change to the state, appends it to the log and adds its event to the outbox."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    """One write transaction; all writers of the registry take turns."""
+
+    @property
+    def inbox(self) -> Inbox: ...
+    @property
+    def models(self) -> ModelRepository: ...
+    @property
+    def trainings(self) -> TrainingRepository: ...
+    @property
+    def changes(self) -> ChangeLog: ...
+
+    async def commit(self) -> None:
+        """Commits; leaving without it rolls back."""
+        ...
+
+
+class UnitOfWorkFactory(Protocol):
+    """Opens units of work."""
+
+    def __call__(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Opens a unit of work; after a commit, this process reads what was written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a long list; `next_cursor` is empty on the last page."""
+
+    items: tuple[T, ...]
+    next_cursor: str
+
+
+class RegistryReader(Protocol):
+    """Answers questions outside any write transaction.
+
+    Cursors are opaque to callers; InvalidFieldError tells of one that this list did not make.
+    """
+
+    async def model(self, model: str) -> Model | None:
+        """Returns a model."""
+        ...
+
+    async def models(self, limit: int, cursor: str) -> Page[Model]:
+        """Lists models by name."""
+        ...
+
+    async def version(self, name: VersionName) -> ModelVersion | None:
+        """Returns a version."""
+        ...
+
+    async def versions(self, model: str, limit: int, cursor: str) -> Page[ModelVersion]:
+        """Lists versions, newest first."""
+        ...
+
+    async def alias_as_of(self, name: AliasName, as_of_time: datetime) -> Alias | None:
+        """Returns where an alias pointed at a time."""
+        ...
+
+    async def alias_moves(self, name: AliasName, limit: int, cursor: str) -> Page[AliasMove]:
+        """Lists the history of an alias, newest first."""
+        ...
+
+    async def gate_evaluations(self, name: VersionName, limit: int, cursor: str) -> Page[GateEvaluation]:
+        """Lists the evaluations of a version, newest first."""
+        ...
+
+    async def lowest_token(self, training: str) -> int:
+        """Returns the lowest fencing token that is still accepted."""
+        ...
+
+    async def is_uploaded(self, training: str, digest: str) -> bool:
+        """Tells whether a training has uploaded a manifest."""
+        ...
+
+
+class ChangeReader(Protocol):
+    """Reads the change log."""
+
+    async def revision(self) -> int:
+        """Returns the newest revision."""
+        ...
+
+    async def aliases(self) -> tuple[int, tuple[Alias, ...]]:
+        """Returns all aliases and the revision at which they were read."""
+        ...
+
+    async def changes(self, after: int, limit: int) -> Sequence[LoggedChange]:
+        """Returns the changes after a revision, oldest first."""
+        ...
+
+    async def present_state(self, after: int, up_to: int, limit: int) -> Sequence[LoggedChange]:
+        """Returns, of the changes in a range, those not overtaken by a later one of the same resource."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Keeps the bytes of files under their digests."""
+
+    async def receive(self, file: ArtifactFile, pieces: AsyncIterator[bytes]) -> None:
+        """Stores a file whole or not at all.
+
+        Raises:
+            ArtifactDigestMismatchError: The bytes do not have the announced digest.
+        """
+        ...
+
+    async def holds(self, file: ArtifactFile) -> bool:
+        """Tells whether the file is stored with the announced size."""
+        ...
+
+    def read(self, file: ArtifactFile) -> AsyncGenerator[bytes, None]:
+        """Yields the bytes of a file and verifies them.
+
+        Raises:
+            ArtifactAlteredError: What is stored is not what was uploaded.
+        """
+        ...

@@ -1,0 +1,125 @@
+"""Puts the registry together."""
+
+from functools import partial
+
+from mltrainer.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
+from mltrainer_common.content_store import ContentStore
+from mltrainer_common.database import Database, open_database
+from mltrainer_common.migrations import migrate
+from mltrainer_common.rpc_server import ServerLimits
+from mltrainer_common.service import ServiceContext, ServiceParts
+from mltrainer_common.settings import default_database_url
+from mltrainer_messaging.broker import EventBroker
+from mltrainer_messaging.instruments import EventInstruments
+from mltrainer_messaging.kafka import KafkaBroker
+from mltrainer_messaging.outbox import OutboxSignal
+from mltrainer_messaging.relay import OutboxRelay
+from mltrainer_messaging.transactions import EventTransactions
+
+from mltrainer_registry.adapters.artifact_store import ContentArtifactStore
+from mltrainer_registry.adapters.change_log import SqlChangeReader
+from mltrainer_registry.adapters.reader import SqlRegistryReader
+from mltrainer_registry.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_registry.application.archive_version import ArchiveVersionHandler
+from mltrainer_registry.application.create_version import CreateVersionHandler
+from mltrainer_registry.application.follow_changes import ChangeFollower
+from mltrainer_registry.application.move_alias import MoveAliasHandler, RollBackAliasHandler
+from mltrainer_registry.application.observe_attempt import ObserveAttemptHandler
+from mltrainer_registry.application.ports import Clock
+from mltrainer_registry.application.read_models import (
+    DownloadArtifactHandler,
+    GetAliasHandler,
+    GetModelHandler,
+)
+from mltrainer_registry.application.upload_artifact import UploadArtifactHandler
+from mltrainer_registry.application.watch_models import WatchModelsHandler
+from mltrainer_registry.entrypoints.events import consumer_group
+from mltrainer_registry.entrypoints.follow import follow, follow_to
+from mltrainer_registry.entrypoints.grpc_api import RegistryApi, RegistryUseCases
+from mltrainer_registry.settings import RegistrySettings
+from mltrainer_registry.wire.errors import to_rpc_error
+from mltrainer_registry.wire.events import PUBLISHED, to_message
+from mltrainer_registry.wire.roles import ROLES
+
+# Watches never end by themselves: waiting longer for them would only delay a restart.
+_LIMITS = ServerLimits(grace_s=3.0)
+
+
+async def assemble(
+    context: ServiceContext, settings: RegistrySettings, broker: EventBroker | None = None
+) -> ServiceParts:
+    """Builds the registry from its settings and starts nothing; tests give a broker in memory."""
+    platform, slug = context.platform, context.slug
+    url = settings.database_url or default_database_url(platform.data_directory, slug)
+    await migrate(url, "mltrainer_registry.adapters.migrations")
+    database = await context.stack.enter_async_context(open_database(url))
+    instruments = EventInstruments(context.telemetry.registry, context.telemetry.tracer)
+    if broker is None:
+        kafka = KafkaBroker(platform.kafka_bootstrap_servers, f"{slug}-{platform.instance}", instruments)
+        broker = await context.stack.enter_async_context(kafka)
+    signal = OutboxSignal()
+    follower = ChangeFollower(
+        SqlChangeReader(database), SqlRegistryReader(database), settings.buffered_changes
+    )
+    await follower.load()
+    transactions = EventTransactions(database, slug, signal, encode=to_message)
+    unit_of_work = SqlUnitOfWorkFactory(transactions, after_commit=partial(follow_to, follower))
+    content = ContentStore(settings.artifact_url or str(platform.data_directory / "artifacts"))
+    use_cases = make_use_cases(
+        settings,
+        database=database,
+        follower=follower,
+        unit_of_work=unit_of_work,
+        content=content,
+        clock=context.clock,
+    )
+    create = CreateVersionHandler(unit_of_work, context.clock)
+    observe = ObserveAttemptHandler(unit_of_work)
+    group = consumer_group(slug, platform.instance, database, create, observe)
+    relay = OutboxRelay(
+        database,
+        broker,
+        signal,
+        PUBLISHED,
+        service=slug,
+        instance=platform.instance,
+        instruments=instruments,
+    )
+    return ServiceParts(
+        servicers=[partial(add_RegistryServiceServicer_to_server, RegistryApi(use_cases))],
+        roles=ROLES,
+        map_error=to_rpc_error,
+        background={
+            "relay": relay.run,
+            "consumer": partial(broker.consume, group),
+            "follower": partial(follow, follower, settings.change_poll_s),
+        },
+        limits=_LIMITS,
+    )
+
+
+def make_use_cases(
+    settings: RegistrySettings,
+    *,
+    database: Database,
+    follower: ChangeFollower,
+    unit_of_work: SqlUnitOfWorkFactory,
+    content: ContentStore,
+    clock: Clock,
+) -> RegistryUseCases:
+    """Builds what the API calls."""
+    reader, artifacts = SqlRegistryReader(database), ContentArtifactStore(content)
+    return RegistryUseCases(
+        reader=reader,
+        follower=follower,
+        get_model=GetModelHandler(reader),
+        get_alias=GetAliasHandler(reader, follower),
+        move_alias=MoveAliasHandler(unit_of_work, clock),
+        roll_back_alias=RollBackAliasHandler(unit_of_work, clock),
+        archive_version=ArchiveVersionHandler(unit_of_work),
+        watch_models=WatchModelsHandler(
+            follower, SqlChangeReader(database), settings.watch_heartbeat_s, settings.max_watchers
+        ),
+        upload_artifact=UploadArtifactHandler(unit_of_work, reader, artifacts, settings.max_artifact_bytes),
+        download_artifact=DownloadArtifactHandler(follower, artifacts),
+    )

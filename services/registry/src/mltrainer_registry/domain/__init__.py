@@ -1,0 +1,1 @@
+"""Rules of models, versions, aliases and gates."""

@@ -1,0 +1,171 @@
+"""What the registry refuses, with the facts of each refusal."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class RegistryError(Exception):
+    """Something the registry refuses."""
+
+
+@dataclass(eq=False)
+class InvalidFieldError(RegistryError):
+    """A field of a request is malformed; `description` says what would be right."""
+
+    field: str
+    description: str
+
+
+@dataclass(eq=False)
+class ModelNotFoundError(RegistryError):
+    """No version of this model was ever created."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class VersionNotFoundError(RegistryError):
+    """The model has no version of this number."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class AliasNotFoundError(RegistryError):
+    """The alias points nowhere, or did not yet at the time asked for."""
+
+    name: str
+    as_of_time: datetime | None = None
+
+
+@dataclass(eq=False)
+class FileNotInManifestError(RegistryError):
+    """The version has no file of this path."""
+
+    version: str
+    path: str
+
+
+@dataclass(eq=False)
+class StaleEtagError(RegistryError):
+    """The resource has changed since the caller read it."""
+
+    name: str
+    etag: str
+
+
+@dataclass(eq=False)
+class AliasMovedError(RegistryError):
+    """The alias does not point where the caller believes; `present` is empty while it points nowhere."""
+
+    name: str
+    expected: str
+    present: str
+
+
+@dataclass(eq=False)
+class GateNotPassedError(RegistryError):
+    """The version does not meet the conditions of the alias."""
+
+    alias: str
+    version: str
+    failed_conditions: tuple[str, ...]
+    detail: str
+
+
+@dataclass(eq=False)
+class VersionArchivedError(RegistryError):
+    """The version is out of service for good."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class VersionHasAliasError(RegistryError):
+    """An alias points to the version, so it cannot be archived."""
+
+    name: str
+    aliases: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class NoEarlierVersionError(RegistryError):
+    """The alias has pointed to one version only."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class RequestIdReusedError(RegistryError):
+    """The request id has already answered another request."""
+
+    request_id: str
+
+
+@dataclass(eq=False)
+class StaleFencingTokenError(RegistryError):
+    """A later attempt of the training holds the right to deliver, or this one has failed."""
+
+    training: str
+    fencing_token: int
+    lowest_accepted: int
+
+
+@dataclass(eq=False)
+class ArtifactDigestMismatchError(RegistryError):
+    """Bytes, or a list of files, do not have the digest they were announced with."""
+
+    subject: str
+    expected: str
+
+
+@dataclass(eq=False)
+class InvalidArtifactPathError(RegistryError):
+    """A path may not be used in a manifest."""
+
+    path: str
+    why: str
+
+
+@dataclass(eq=False)
+class ArtifactTooLargeError(RegistryError):
+    """An upload exceeds what one version may hold."""
+
+    size_bytes: int
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class InvalidUploadError(RegistryError):
+    """The parts of an upload do not follow the contract."""
+
+    detail: str
+
+
+@dataclass(eq=False)
+class ArtifactAlteredError(RegistryError):
+    """The content store has lost or altered bytes of a version."""
+
+    sha256: str
+
+
+@dataclass(eq=False)
+class ManifestNotUploadedError(RegistryError):
+    """An attempt reports a manifest that it has not uploaded."""
+
+    training: str
+    manifest_digest: str
+
+
+@dataclass(eq=False)
+class WatcherTooSlowError(RegistryError):
+    """A watcher has fallen behind the buffer; it may resume from the revision it has seen."""
+
+    seen_revision: int
+
+
+@dataclass(eq=False)
+class TooManyWatchersError(RegistryError):
+    """This process follows no more watchers."""
+
+    limit: int

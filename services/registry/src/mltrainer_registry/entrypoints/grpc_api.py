@@ -1,0 +1,163 @@
+"""Answers the calls of `mltrainer.registry.v1.RegistryService`."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from mltrainer.registry.v1 import registry_service_pb2 as api
+from mltrainer.registry.v1 import resources_pb2 as resources
+from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
+from mltrainer_common.rpc_server import current_call
+
+from mltrainer_registry.application.archive_version import ArchiveVersionHandler
+from mltrainer_registry.application.follow_changes import ChangeFollower
+from mltrainer_registry.application.move_alias import MoveAliasHandler, RollBackAliasHandler
+from mltrainer_registry.application.ports import RegistryReader
+from mltrainer_registry.application.read_models import (
+    DownloadArtifactHandler,
+    GetAliasHandler,
+    GetModelHandler,
+)
+from mltrainer_registry.application.upload_artifact import FilePiece, UploadArtifactHandler
+from mltrainer_registry.application.watch_models import WatchModelsHandler
+from mltrainer_registry.domain.names import parse_alias, parse_model, parse_version
+from mltrainer_registry.wire import requests
+from mltrainer_registry.wire import resources as wire
+from mltrainer_registry.wire.times import from_timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryUseCases:
+    """Everything the API calls."""
+
+    reader: RegistryReader
+    follower: ChangeFollower
+    get_model: GetModelHandler
+    get_alias: GetAliasHandler
+    move_alias: MoveAliasHandler
+    roll_back_alias: RollBackAliasHandler
+    archive_version: ArchiveVersionHandler
+    watch_models: WatchModelsHandler
+    upload_artifact: UploadArtifactHandler
+    download_artifact: DownloadArtifactHandler
+
+
+class RegistryApi(RegistryServiceServicer):
+    """Decodes, calls one use case, encodes."""
+
+    def __init__(self, use_cases: RegistryUseCases) -> None:
+        self._use = use_cases
+
+    async def GetModel(self, request: api.GetModelRequest, context: Any) -> resources.Model:
+        """Returns a model."""
+        return wire.encode_model(await self._use.get_model(parse_model(request.name)))
+
+    async def ListModels(self, request: api.ListModelsRequest, context: Any) -> api.ListModelsResponse:
+        """Lists models by name."""
+        limit, cursor = requests.page_limit(request.page_size), requests.to_cursor(request.page_token)
+        page = await self._use.reader.models(limit, cursor)
+        return api.ListModelsResponse(
+            models=map(wire.encode_model, page.items),
+            next_page_token=requests.to_page_token(page.next_cursor),
+        )
+
+    async def GetModelVersion(
+        self, request: api.GetModelVersionRequest, context: Any
+    ) -> resources.ModelVersion:
+        """Returns a version."""
+        return wire.encode_version(await self._use.follower.version(parse_version(request.name)))
+
+    async def ListModelVersions(
+        self, request: api.ListModelVersionsRequest, context: Any
+    ) -> api.ListModelVersionsResponse:
+        """Lists the versions of a model, newest first."""
+        limit, cursor = requests.page_limit(request.page_size), requests.to_cursor(request.page_token)
+        page = await self._use.reader.versions(parse_model(request.parent, "parent"), limit, cursor)
+        return api.ListModelVersionsResponse(
+            model_versions=map(wire.encode_version, page.items),
+            next_page_token=requests.to_page_token(page.next_cursor),
+        )
+
+    async def ArchiveModelVersion(
+        self, request: api.ArchiveModelVersionRequest, context: Any
+    ) -> resources.ModelVersion:
+        """Takes a version out of service for good."""
+        return wire.encode_version(await self._use.archive_version(requests.to_archive_version(request)))
+
+    async def GetAlias(self, request: api.GetAliasRequest, context: Any) -> resources.Alias:
+        """Returns where an alias points, or pointed at a time."""
+        as_of_time = from_timestamp(request.as_of) if request.HasField("as_of") else None
+        return wire.encode_alias(await self._use.get_alias(parse_alias(request.name), as_of_time))
+
+    async def MoveAlias(self, request: api.MoveAliasRequest, context: Any) -> resources.Alias:
+        """Moves an alias if it still points where the caller believes."""
+        command = requests.to_move_alias(request, _actor())
+        return wire.encode_alias(await self._use.move_alias(command))
+
+    async def RollBackAlias(self, request: api.RollBackAliasRequest, context: Any) -> resources.Alias:
+        """Points an alias where it pointed before its last move."""
+        command = requests.to_roll_back_alias(request, _actor())
+        return wire.encode_alias(await self._use.roll_back_alias(command))
+
+    async def ListAliasMoves(
+        self, request: api.ListAliasMovesRequest, context: Any
+    ) -> api.ListAliasMovesResponse:
+        """Lists the moves of an alias, newest first."""
+        limit, cursor = requests.page_limit(request.page_size), requests.to_cursor(request.page_token)
+        page = await self._use.reader.alias_moves(parse_alias(request.parent, "parent"), limit, cursor)
+        return api.ListAliasMovesResponse(
+            alias_moves=map(wire.encode_move, page.items),
+            next_page_token=requests.to_page_token(page.next_cursor),
+        )
+
+    async def ListGateEvaluations(
+        self, request: api.ListGateEvaluationsRequest, context: Any
+    ) -> api.ListGateEvaluationsResponse:
+        """Lists the gate evaluations of a version, newest first."""
+        limit, cursor = requests.page_limit(request.page_size), requests.to_cursor(request.page_token)
+        name = parse_version(request.parent, "parent")
+        page = await self._use.reader.gate_evaluations(name, limit, cursor)
+        return api.ListGateEvaluationsResponse(
+            gate_evaluations=map(wire.encode_evaluation, page.items),
+            next_page_token=requests.to_page_token(page.next_cursor),
+        )
+
+    async def WatchModels(
+        self, request: api.WatchModelsRequest, context: Any
+    ) -> AsyncIterator[api.WatchModelsResponse]:
+        """Streams every change after a revision."""
+        async with aclosing(self._use.watch_models(request.from_revision)) as items:
+            async for item in items:
+                yield wire.encode_watch_item(item)
+
+    async def UploadArtifact(
+        self, request_iterator: AsyncIterator[api.UploadArtifactRequest], context: Any
+    ) -> api.UploadArtifactResponse:
+        """Takes the artifacts of an attempt."""
+        messages = aiter(request_iterator)
+        command = requests.to_upload_artifact(await anext(messages, None))
+        async with aclosing(_pieces(messages)) as pieces:
+            manifest = await self._use.upload_artifact(command, pieces)
+        return api.UploadArtifactResponse(manifest_digest=manifest.digest)
+
+    async def DownloadArtifact(
+        self, request: api.DownloadArtifactRequest, context: Any
+    ) -> AsyncIterator[api.DownloadArtifactResponse]:
+        """Streams the bytes of one file of a version."""
+        name = parse_version(request.version, "version")
+        async with aclosing(self._use.download_artifact(name, request.path)) as pieces:
+            async for piece in pieces:
+                yield api.DownloadArtifactResponse(data=piece)
+
+
+async def _pieces(
+    messages: AsyncIterator[api.UploadArtifactRequest],
+) -> AsyncGenerator[FilePiece, None]:
+    async for message in messages:
+        yield requests.to_file_piece(message)
+
+
+def _actor() -> str:
+    principal = current_call().principal
+    return principal.subject if principal else ""

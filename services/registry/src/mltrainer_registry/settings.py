@@ -1,0 +1,28 @@
+"""Reads what the registry is told by its environment."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RegistrySettings(BaseSettings):
+    """Settings of the registry, prefix `MLTRAINER_REGISTRY_`.
+
+    Attributes:
+        database_url: `sqlite:///…` or `postgresql://…`; a SQLite file in the data directory by default.
+        artifact_url: Directory or fsspec URL of the content store; `<data_directory>/artifacts` by default.
+        max_artifact_bytes: Largest sum of the files of one version.
+        watch_heartbeat_s: Seconds between bookmarks while nothing changes.
+        max_watchers: Watchers that one instance follows at a time.
+        buffered_changes: How many changes a watcher may fall behind before it is cut off.
+        change_poll_s: Seconds between looks at what other instances have changed.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MLTRAINER_REGISTRY_", frozen=True, extra="ignore")
+
+    database_url: str | None = None
+    artifact_url: str | None = None
+    max_artifact_bytes: int = Field(default=2 << 30, gt=0)
+    watch_heartbeat_s: float = Field(default=5.0, gt=0)
+    max_watchers: int = Field(default=256, gt=0)
+    buffered_changes: int = Field(default=1_024, gt=0)
+    change_poll_s: float = Field(default=0.25, gt=0)

@@ -1,0 +1,93 @@
+"""Decodes requests into commands and names."""
+
+import base64
+import binascii
+
+from mltrainer.registry.v1 import registry_service_pb2 as api
+
+from mltrainer_registry.application.archive_version import ArchiveVersion
+from mltrainer_registry.application.move_alias import MoveAlias, RollBackAlias
+from mltrainer_registry.application.upload_artifact import FilePiece, UploadArtifact
+from mltrainer_registry.domain.aliases import Motive
+from mltrainer_registry.domain.errors import InvalidFieldError, InvalidUploadError
+from mltrainer_registry.domain.manifests import ArtifactFile
+from mltrainer_registry.domain.names import check_training, parse_alias, parse_version
+
+_DEFAULT_PAGE_SIZE = 100
+_MAX_PAGE_SIZE = 1_000
+_MAX_TEXT_LENGTH = 1_000
+_MAX_ID_LENGTH = 200
+
+
+def to_move_alias(request: api.MoveAliasRequest, actor: str) -> MoveAlias:
+    """Decodes a MoveAliasRequest."""
+    expected = request.expected_version
+    return MoveAlias(
+        name=parse_alias(request.name),
+        version=parse_version(request.version, "version"),
+        expected=parse_version(expected, "expected_version") if expected else None,
+        motive=Motive(actor, _short(request.reason, "reason", _MAX_TEXT_LENGTH)),
+        request_id=_short(request.request_id, "request_id", _MAX_ID_LENGTH),
+    )
+
+
+def to_roll_back_alias(request: api.RollBackAliasRequest, actor: str) -> RollBackAlias:
+    """Decodes a RollBackAliasRequest."""
+    expected = request.expected_version
+    return RollBackAlias(
+        name=parse_alias(request.name),
+        expected=parse_version(expected, "expected_version") if expected else None,
+        motive=Motive(actor, _short(request.reason, "reason", _MAX_TEXT_LENGTH)),
+        request_id=_short(request.request_id, "request_id", _MAX_ID_LENGTH),
+    )
+
+
+def to_archive_version(request: api.ArchiveModelVersionRequest) -> ArchiveVersion:
+    """Decodes an ArchiveModelVersionRequest."""
+    return ArchiveVersion(parse_version(request.name), request.etag)
+
+
+def to_upload_artifact(request: api.UploadArtifactRequest | None) -> UploadArtifact:
+    """Decodes the first message of an upload."""
+    if request is None or request.WhichOneof("part") != "header":
+        raise InvalidUploadError("the first message is not a header")
+    header = request.header
+    return UploadArtifact(
+        training=check_training(header.training, "header.training"),
+        fencing_token=header.fencing_token,
+        files=tuple(ArtifactFile(file.path, file.sha256, file.size_bytes) for file in header.manifest.files),
+        manifest_digest=header.manifest.digest,
+    )
+
+
+def to_file_piece(request: api.UploadArtifactRequest) -> FilePiece:
+    """Decodes a message of an upload after the first."""
+    if request.WhichOneof("part") != "chunk":
+        raise InvalidUploadError("a message after the first is not a chunk")
+    return FilePiece(request.chunk.file_index, request.chunk.data)
+
+
+def page_limit(page_size: int) -> int:
+    """Returns how many items a page holds."""
+    if not 0 <= page_size <= _MAX_PAGE_SIZE:
+        raise InvalidFieldError("page_size", f"is {page_size}, not 1 to {_MAX_PAGE_SIZE}")
+    return page_size or _DEFAULT_PAGE_SIZE
+
+
+def to_cursor(page_token: str) -> str:
+    """Decodes a page token."""
+    try:
+        return base64.b64decode(page_token, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise InvalidFieldError("page_token", "is not the next_page_token of this list") from error
+
+
+def to_page_token(cursor: str) -> str:
+    """Encodes a cursor."""
+    return base64.urlsafe_b64encode(cursor.encode()).decode()
+
+
+def _short(text: str, field: str, limit: int) -> str:
+    if len(text) > limit:
+        raise InvalidFieldError(field, f"has {len(text)} characters, more than {limit}")
+    return text

@@ -1,0 +1,126 @@
+"""Encodes domain values as the resources of the contract."""
+
+from mltrainer.registry.v1 import registry_service_pb2 as api
+from mltrainer.registry.v1 import resources_pb2 as resources
+from mltrainer.trainer.v1 import resources_pb2 as trainer
+from mltrainer.types.v1 import types_pb2 as types
+
+from mltrainer_registry.application.watch_models import Bookmark
+from mltrainer_registry.domain.aliases import Alias, AliasMove
+from mltrainer_registry.domain.changes import LoggedChange
+from mltrainer_registry.domain.gates import GateEvaluation
+from mltrainer_registry.domain.manifests import Manifest
+from mltrainer_registry.domain.names import model_name
+from mltrainer_registry.domain.versions import Lineage, Model, ModelVersion, Target, VersionState
+from mltrainer_registry.wire.times import to_timestamp
+
+_STATES = {
+    VersionState.ACTIVE: resources.ModelVersion.STATE_ACTIVE,
+    VersionState.ARCHIVED: resources.ModelVersion.STATE_ARCHIVED,
+}
+
+
+def encode_model(model: Model) -> resources.Model:
+    """Encodes a model."""
+    return resources.Model(
+        name=model_name(model.model),
+        version_count=model.version_count,
+        aliases=map(encode_alias, model.aliases),
+        create_time=to_timestamp(model.create_time),
+        etag=model.etag,
+    )
+
+
+def encode_version(version: ModelVersion) -> resources.ModelVersion:
+    """Encodes a version."""
+    return resources.ModelVersion(
+        name=str(version.name),
+        number=version.name.number,
+        state=_STATES[version.state],
+        training=version.training,
+        manifest=_encode_manifest(version.manifest),
+        lineage=_encode_lineage(version.lineage),
+        result=trainer.AttemptResult.FromString(version.result.report),
+        target=_encode_target(version.target),
+        create_time=to_timestamp(version.create_time),
+        revision=version.revision,
+        etag=version.etag,
+    )
+
+
+def encode_alias(alias: Alias) -> resources.Alias:
+    """Encodes an alias."""
+    return resources.Alias(
+        name=str(alias.name),
+        version=str(alias.version),
+        update_time=to_timestamp(alias.update_time),
+        revision=alias.revision,
+    )
+
+
+def encode_move(move: AliasMove) -> resources.AliasMove:
+    """Encodes an entry of an alias's history."""
+    return resources.AliasMove(
+        alias=str(move.alias),
+        from_version=str(move.alias.version(move.from_number)) if move.from_number else "",
+        to_version=str(move.alias.version(move.to_number)),
+        actor=move.actor,
+        reason=move.reason,
+        move_time=to_timestamp(move.move_time),
+        revision=move.revision,
+    )
+
+
+def encode_evaluation(evaluation: GateEvaluation) -> resources.GateEvaluation:
+    """Encodes a gate evaluation."""
+    return resources.GateEvaluation(
+        version=str(evaluation.version),
+        alias=str(evaluation.alias),
+        passed=evaluation.passed,
+        conditions=[
+            resources.GateCondition(condition=held.condition, passed=held.passed, detail=held.detail)
+            for held in evaluation.results
+        ],
+        evaluate_time=to_timestamp(evaluation.evaluate_time),
+    )
+
+
+def encode_watch_item(item: LoggedChange | Bookmark) -> api.WatchModelsResponse:
+    """Encodes a change or a bookmark."""
+    if isinstance(item, Bookmark):
+        return api.WatchModelsResponse(revision=item.revision, bookmark=api.Bookmark())
+    response = api.WatchModelsResponse(revision=item.revision, traceparent=item.traceparent)
+    match item.resource:
+        case ModelVersion() as version:
+            response.version.CopyFrom(encode_version(version))
+        case Alias() as alias:
+            response.alias.CopyFrom(encode_alias(alias))
+    return response
+
+
+def _encode_manifest(manifest: Manifest) -> resources.Manifest:
+    files = [
+        resources.ArtifactFile(path=file.path, sha256=file.sha256, size_bytes=file.size_bytes)
+        for file in manifest.files
+    ]
+    return resources.Manifest(digest=manifest.digest, files=files)
+
+
+def _encode_lineage(lineage: Lineage) -> trainer.Lineage:
+    return trainer.Lineage(
+        training=lineage.training,
+        attempt=lineage.attempt,
+        dataset=lineage.dataset,
+        dataset_sha256=lineage.dataset_sha256,
+        feature_view_versions=lineage.feature_view_versions,
+        code_digest=lineage.code_digest,
+        environment_digest=lineage.environment_digest,
+        as_of=to_timestamp(lineage.as_of_time) if lineage.as_of_time else None,
+        study=lineage.study,
+        computation_key=lineage.computation_key,
+    )
+
+
+def _encode_target(target: Target) -> types.Target:
+    kind = types.TargetKind.Value(f"TARGET_KIND_{target.kind}")
+    return types.Target(kind=kind, horizon_bars=target.horizon_bars)
