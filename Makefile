@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv
+# The certificates of the system, not those bundled with uv: company networks have authorities of their own.
+UV := $(BIN)/uv --system-certs
 UV_VERSION := 0.13.9
 MEMBERS := $(sort $(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
 EDITABLES := $(foreach member,$(MEMBERS),-e $(dir $(member)))
@@ -17,17 +18,17 @@ help: ## List the targets
 
 setup: $(STAMP) ## Create .venv with the locked dependencies and the workspace
 
-$(UV):
+$(BIN)/uv:
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "mltrainer needs Python 3.11, 3.12 or 3.13; set PYTHON=… to one of them")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-$(STAMP): $(UV) requirements.lock $(MEMBERS)
+$(STAMP): $(BIN)/uv requirements.lock $(MEMBERS)
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(EDITABLES)
 	touch $(STAMP)
 
-lock: $(UV) ## Re-lock the dependencies, keeping existing pins
+lock: $(BIN)/uv ## Re-lock the dependencies, keeping existing pins
 	$(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-annotate --no-header \
 	  --no-emit-index-url $(foreach member,$(MEMBERS),--no-emit-package mltrainer-$(notdir $(patsubst %/,%,$(dir $(member))))) \
 	  --group dev $(MEMBERS) -o requirements.lock >/dev/null
