@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from mltrainer_common.database import Database
-from sqlalchemy import select, tuple_
+from mltrainer_common.database import Database, UtcDateTime
+from sqlalchemy import Tuple, func, literal, select, tuple_
 
 from mltrainer_trainer.adapters import attempt_repository as finders
 from mltrainer_trainer.adapters.attempt_repository import SqlAttemptRepository, fetch_attempts
@@ -18,6 +18,7 @@ from mltrainer_trainer.adapters.study_repository import (
 from mltrainer_trainer.adapters.tables import attempt, study, trial
 from mltrainer_trainer.application.ports import PageRequest
 from mltrainer_trainer.domain.attempt import Attempt
+from mltrainer_trainer.domain.errors import InvalidFieldError
 from mltrainer_trainer.domain.ledger import RecordedStudy, RecordedTrial
 
 
@@ -42,10 +43,11 @@ class SqlTrainerQueries:
         async with self.database.snapshot() as connection:
             return await fetch_attempts(connection, finders.ended_before(node, before, limit))
 
-    async def trial_count(self, study_name: str) -> int:
-        """Returns how many trials a study has."""
+    async def trial_count(self, study_name: str, *, excluding: str) -> int:
+        """Returns how many trials a study has that one of its trainings has not recorded."""
+        query = select(func.count()).where(trial.c.study == study_name, trial.c.training != excluding)
         async with self.database.snapshot() as connection:
-            return await SqlStudyRepository(connection).trial_count(study_name)
+            return (await connection.execute(query)).scalar_one()
 
     async def attempt(self, name: str) -> Attempt | None:
         """Returns an attempt by name."""
@@ -56,13 +58,11 @@ class SqlTrainerQueries:
         """Returns attempts with positions: of a training oldest first, of all where empty, newest first."""
         if training:
             query = select(attempt).where(attempt.c.training == training)
-            query = query.where(attempt.c.number > int(page.after or 0)).order_by(attempt.c.number)
+            query = query.where(attempt.c.number > _whole(page.after)).order_by(attempt.c.number)
         else:
             query = select(attempt).order_by(attempt.c.accept_time.desc(), attempt.c.name.desc())
             if page.after:
-                time, _, name = page.after.partition("|")
-                position = tuple_(attempt.c.accept_time, attempt.c.name)
-                query = query.where(position < tuple_(datetime.fromisoformat(time), name))
+                query = query.where(tuple_(attempt.c.accept_time, attempt.c.name) < _moment(page.after))
         async with self.database.snapshot() as connection:
             found = await fetch_attempts(connection, query.limit(page.size))
         return [(_position(it, of_training=bool(training)), it) for it in found]
@@ -81,10 +81,24 @@ class SqlTrainerQueries:
 
     async def trials(self, study_name: str, page: PageRequest) -> Sequence[tuple[str, RecordedTrial]]:
         """Returns the trials of a study, oldest first, with their positions."""
-        query = select(trial).where(trial.c.study == study_name, trial.c.position > int(page.after or 0))
+        query = select(trial).where(trial.c.study == study_name, trial.c.position > _whole(page.after))
         async with self.database.snapshot() as connection:
             rows = (await connection.execute(query.order_by(trial.c.position).limit(page.size))).mappings()
             return [(str(row["position"]), to_trial(row)) for row in rows]
+
+
+def _whole(position: str) -> int:
+    if position and not position.isdecimal():
+        raise InvalidFieldError("page_token", "use the next_page_token of the page before")
+    return int(position or 0)
+
+
+def _moment(position: str) -> Tuple:
+    time, _, name = position.partition("|")
+    try:
+        return tuple_(literal(datetime.fromisoformat(time), UtcDateTime), name)
+    except ValueError as error:
+        raise InvalidFieldError("page_token", "use the next_page_token of the page before") from error
 
 
 def _position(found: Attempt, *, of_training: bool) -> str:

@@ -173,8 +173,8 @@ class AttemptQueries(Protocol):
         """Returns attempts of a node that ended before a moment and were not discarded yet."""
         ...
 
-    async def trial_count(self, study: str) -> int:
-        """Returns how many trials a study has."""
+    async def trial_count(self, study: str, *, excluding: str) -> int:
+        """Returns how many trials a study has that one of its trainings has not recorded."""
         ...
 
 

@@ -62,7 +62,7 @@ class SuperviseAttemptsHandler:
         lease = attempt.placement.lease_expire_time - self.clock.now()
         if lease <= timedelta(0):
             return None  # the next renewal says whether the allocation still holds
-        trials = await self.queries.trial_count(attempt.placement.study)
+        trials = await self.queries.trial_count(attempt.placement.study, excluding=attempt.placement.training)
         try:
             process = await self.backend.start(Launch(attempt.placement, trials, lease.total_seconds()))
         except LaunchError as error:

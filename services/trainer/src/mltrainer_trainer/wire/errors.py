@@ -1,6 +1,7 @@
 """Maps what the trainer refuses to answers."""
 
 from grpc import StatusCode
+from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailableError
 from mltrainer_common.errors import FieldViolation, RpcError
 
 from mltrainer_trainer.domain.errors import (
@@ -28,6 +29,11 @@ def to_rpc_error(error: Exception) -> RpcError | None:
                 metadata={"field": field},
                 field_violations=[FieldViolation(field, description)],
             )
+        case DatabaseConflictError():
+            return RpcError(StatusCode.ABORTED, "CONCURRENT_CHANGE", "a concurrent change won: try again")
+        case DatabaseUnavailableError():
+            message = "the database of the trainer cannot serve now"
+            return RpcError(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", message, retry_after_s=1.0)
     return _failed_precondition(error)
 
 

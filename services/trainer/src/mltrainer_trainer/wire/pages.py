@@ -22,8 +22,8 @@ def to_page_request(page_size: int, page_token: str) -> PageRequest:
     if not 0 <= page_size <= _MAXIMAL_SIZE:
         raise InvalidFieldError("page_size", f"use 1 to {_MAXIMAL_SIZE}, or 0 for {_DEFAULT_SIZE}")
     try:
-        after = base64.urlsafe_b64decode(page_token.encode()).decode()
-    except (binascii.Error, UnicodeDecodeError, UnicodeEncodeError) as error:
+        after = base64.b64decode(page_token, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
         raise InvalidFieldError("page_token", "use the next_page_token of the page before") from error
     return PageRequest((page_size or _DEFAULT_SIZE) + 1, after)
 
