@@ -153,8 +153,23 @@ def _exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _system_certificates() -> Iterator[None]:
+    # jgo trusts the authorities bundled with requests only; company networks have others in the system's store.
+    import truststore
+
+    truststore.inject_into_ssl()
+    try:
+        yield
+    finally:
+        truststore.extract_from_ssl()
+
+
 def _fetch(target: Path, jars: tuple[Jar, ...]) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as staging:
+    with (
+        _system_certificates(),
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as staging,
+    ):
         place = partial(_place, _maven(Path(staging) / "maven"), Path(staging) / "jars")
         (Path(staging) / "jars").mkdir()
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
