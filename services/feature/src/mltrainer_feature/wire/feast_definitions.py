@@ -23,6 +23,7 @@ SERVICES = {
 }
 REGISTRY_FILE = Path(__file__).with_name("feast_registry.binpb")
 _SCHEMA_VERSION = "1"
+_TIMES = frozenset({"created_timestamp", "last_updated_timestamp"})
 
 
 def declare() -> tuple[Entity, FileSource, list[FeatureView], list[FeatureService]]:
@@ -70,20 +71,21 @@ def compile_registry() -> bytes:
     registry.data_sources.append(source.to_proto())
     registry.feature_views.extend(view.to_proto() for view in views)
     registry.feature_services.extend(service.to_proto() for service in services)
-    for item in (
-        *registry.entities,
-        *registry.feature_views,
-        *registry.feature_services,
-        *registry.data_sources,
-    ):
-        if hasattr(item, "spec"):
-            item.spec.project = PROJECT
-        else:
-            item.project = PROJECT
-    for item in (*registry.projects, *registry.entities, *registry.feature_views, *registry.feature_services):
-        item.meta.ClearField("created_timestamp")
-        item.meta.ClearField("last_updated_timestamp")
+    for data_source in registry.data_sources:
+        data_source.project = PROJECT
+    for item in (*registry.entities, *registry.feature_views, *registry.feature_services):
+        item.spec.project = PROJECT
+    _forget_times(registry)
     return bytes(registry.SerializeToString(deterministic=True))
+
+
+def _forget_times(message: Any) -> None:
+    for field, value in message.ListFields():
+        if field.name in _TIMES:
+            message.ClearField(field.name)
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for item in value if field.is_repeated else (value,):
+                _forget_times(item)
 
 
 if __name__ == "__main__":

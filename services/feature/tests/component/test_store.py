@@ -1,0 +1,236 @@
+"""Promises of the repositories and of recording bars, on SQLite and PostgreSQL."""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from mltrainer_common.database import Database, open_database
+from mltrainer_common.migrations import migrate
+from mltrainer_feature.adapters.online_rows import CachedOnlineRows
+from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_feature.application.open_store import OpenStoreHandler
+from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHandler
+from mltrainer_feature.domain.rows import EventRange, Rows, compute_rows, newest_rows
+from mltrainer_feature.domain.views import ViewState
+from mltrainer_feature.wire.events import to_message
+from mltrainer_messaging.outbox import OutboxSignal
+from mltrainer_messaging.transactions import EventTransactions
+from mltrainer_testkit.clocks import ManualClock
+from mltrainer_testkit.conformance import check_an_event_is_claimed_once
+from polars.testing import assert_frame_equal
+
+from .quotes import Quote, day, market, to_bars
+
+DELAY = timedelta(hours=12)
+Batch = list[Quote]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A feature store without its calls and events."""
+
+    unit_of_work: SqlUnitOfWorkFactory
+    online: CachedOnlineRows
+    database: Database
+
+    async def open(self, delay: timedelta = DELAY) -> None:
+        await OpenStoreHandler(self.unit_of_work, self.online, delay)()
+
+    async def record(self, batch: Batch) -> int:
+        record = RecordBarsHandler(self.unit_of_work, self.online, ManualClock(day(10_000)))
+        ids = tuple(f"{quote.symbol}-{quote.day}-{quote.known_after}-{quote.close}" for quote in batch)
+        return (await record(ReceivedBars(ids, to_bars(batch)))).accepted_count
+
+    async def rows(self) -> Rows:
+        symbols = [f"S{number}" for number in range(5)]
+        async with self.unit_of_work.snapshot() as stored:
+            known = [await stored.rows.rows_known_at(name, None, None, day(9_999), 1_000) for name in symbols]
+        return pl.concat(known).sort("event_time", "symbol")
+
+    async def decided(self) -> Rows:
+        symbols = [f"S{number}" for number in range(5)]
+        async with self.unit_of_work.snapshot() as stored:
+            return await stored.rows.decided_rows(symbols, None, day(9_999), DELAY)
+
+    async def views(self) -> tuple[ViewState, ...]:
+        async with self.unit_of_work.snapshot() as stored:
+            state = await stored.store.load()
+        assert state is not None
+        return state.views
+
+    async def quarantined(self) -> list[str]:
+        async with self.database.snapshot() as connection:
+            found = await connection.exec_driver_sql("SELECT reason FROM quarantined_bar ORDER BY id")
+            return list(found.scalars())
+
+    async def outbox_size(self) -> int:
+        async with self.database.snapshot() as connection:
+            return int((await connection.exec_driver_sql("SELECT count(*) FROM outbox")).scalar_one())
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    url = f"sqlite:///{tmp_path}/feature.db"
+    if request.param == "postgresql":
+        from mltrainer_testkit.databases import create_postgres_database
+
+        url = await create_postgres_database(request.getfixturevalue("postgres_server_url"))
+    await migrate(url, "mltrainer_feature.adapters.migrations")
+    async with open_database(url) as database:
+        transactions = EventTransactions(database, "feature", OutboxSignal(), encode=to_message)
+        unit_of_work = SqlUnitOfWorkFactory(transactions, database)
+        store = Store(unit_of_work, CachedOnlineRows(unit_of_work), database)
+        await store.open()
+        yield store
+
+
+def in_order(quotes: Batch) -> list[Batch]:
+    return [quotes]
+
+
+def one_by_one(quotes: Batch) -> list[Batch]:
+    return [[quote] for quote in quotes]
+
+
+def shuffled(quotes: Batch) -> list[Batch]:
+    draw = random.Random(7)
+    mixed = draw.sample(quotes, len(quotes))
+    return [mixed[start : start + 9] for start in range(0, len(mixed), 9)]
+
+
+def twice(quotes: Batch) -> list[Batch]:
+    return [*shuffled(quotes), *shuffled(quotes)]
+
+
+def symbol_by_symbol(quotes: Batch) -> list[Batch]:
+    return [
+        [quote for quote in quotes if quote.symbol == symbol] for symbol in sorted({q.symbol for q in quotes})
+    ]
+
+
+@pytest.mark.parametrize("arrive", [in_order, one_by_one, shuffled, twice, symbol_by_symbol])
+async def test_rows_do_not_depend_on_how_bars_arrive(
+    store: Store, arrive: Callable[[Batch], list[Batch]]
+) -> None:
+    quotes = market(3, 30)
+    quotes += [Quote("S0", 3, 55.0, timedelta(days=4)), Quote("S1", 9, 44.0, timedelta(hours=1))]
+    quotes += [Quote("S3", 5, 20.0), Quote("S3", 6, 21.0, timedelta(days=2))]
+    closes = to_bars(quotes).select("symbol", "event_time", "knowledge_time", "close")
+    expected = compute_rows(closes, EventRange(day(0), day(29)), DELAY)
+
+    for batch in arrive(quotes):
+        await store.record(batch)
+
+    newest = expected.sort("created_time").unique(["symbol", "event_time"], keep="last")
+    assert_close(await store.rows(), newest.sort("event_time", "symbol"))
+    decided = expected.filter(pl.col("created_time") <= pl.col("event_time") + DELAY)
+    assert_close((await store.decided()).sort("event_time", "symbol"), decided.sort("event_time", "symbol"))
+    for row in newest_rows(expected).iter_rows(named=True):
+        online = store.online.get(row["symbol"])
+        assert online is not None
+        assert (online.event_time, online.created_time) == (row["event_time"], row["created_time"])
+
+
+def assert_close(found: Rows, expected: Rows) -> None:
+    assert_frame_equal(found, expected, check_exact=False, rel_tol=0, abs_tol=1e-12)
+
+
+async def test_a_repeated_batch_changes_nothing_and_tells_nothing(store: Store) -> None:
+    quotes = market(2, 3)
+    await store.record(quotes)
+    views, told = await store.views(), await store.outbox_size()
+
+    accepted = await store.record(quotes)
+
+    assert accepted == 0
+    assert (await store.views(), await store.outbox_size()) == (views, told)
+
+
+async def test_a_later_symbol_of_the_same_day_renews_the_rows_of_that_day(store: Store) -> None:
+    await store.record([Quote("S0", 0, 10.0), Quote("S1", 0, 10.0), Quote("S0", 1, 11.0)])
+    alone = store.online.get("S0")
+
+    await store.record([Quote("S1", 1, 9.0, timedelta(minutes=5))])
+
+    together = store.online.get("S0")
+    assert alone is not None
+    assert together is not None
+    assert together.created_time == alone.created_time + timedelta(minutes=5)
+    assert together.values != alone.values
+    assert {view.data_revision for view in await store.views()} == {1}
+
+
+async def test_a_restated_bar_moves_the_data_revision_of_every_view(store: Store) -> None:
+    await store.record(market(2, 3))
+
+    await store.record([Quote("S0", 1, 1.0, timedelta(days=1))])
+
+    assert {(view.data_revision, view.revision) for view in await store.views()} == {(2, 2)}
+
+
+async def test_unusable_and_contradicting_bars_are_quarantined(store: Store) -> None:
+    await store.record([Quote("S0", 0, 10.0)])
+
+    await store.record([Quote("S0", 0, 99.0), Quote("S1", 0, -1.0), Quote("S2", 0, 5.0)])
+
+    assert sorted(await store.quarantined()) == ["CONFLICTS_WITH_KNOWN_BAR", "PRICE_NOT_POSITIVE"]
+    assert store.online.get("S2") is not None
+
+
+async def test_a_restart_shows_the_same_rows_online(store: Store) -> None:
+    await store.record(market(2, 30))
+    again = CachedOnlineRows(store.unit_of_work)
+
+    await again.refresh()
+
+    before, after = store.online.get("S1"), again.get("S1")
+    assert before is not None
+    assert after is not None
+    assert (after.event_time, after.created_time) == (before.event_time, before.created_time)
+    assert after.values == pytest.approx(before.values, abs=0, nan_ok=True)
+
+
+async def test_another_decision_delay_computes_all_rows_again(store: Store) -> None:
+    await store.record([*market(1, 10), Quote("S0", 9, 50.0, timedelta(hours=2))])
+
+    await store.open(timedelta(hours=1))
+
+    assert {(view.data_revision, view.revision) for view in await store.views()} == {(2, 2)}
+    async with store.unit_of_work.snapshot() as stored:
+        assert (await stored.rows.statistics()).row_count == 11
+    online = store.online.get("S0")
+    assert online is not None
+    assert online.created_time == day(9) + timedelta(hours=2)
+
+
+async def test_rows_are_listed_page_by_page_as_known_then(store: Store) -> None:
+    await store.record([*market(1, 10), Quote("S0", 4, 50.0, timedelta(days=3))])
+
+    async with store.unit_of_work.snapshot() as stored:
+        first = await stored.rows.rows_known_at("S0", day(1), None, day(6), 3)
+        second = await stored.rows.rows_known_at("S0", day(1), first["event_time"][-1], day(6), 9)
+        later = await stored.rows.rows_known_at("S0", day(4), None, day(7), 1)
+
+    assert first["event_time"].to_list() == [day(1), day(2), day(3)]
+    assert second["event_time"].to_list() == [day(4), day(5), day(6)]
+    assert (second["created_time"][0], later["created_time"][0]) == (day(4), day(7))
+
+
+async def test_an_event_is_claimed_once(store: Store) -> None:
+    await check_an_event_is_claimed_once(store.unit_of_work)
+
+
+async def test_nothing_is_kept_of_a_write_that_fails(store: Store) -> None:
+    async def fail_before_commit() -> None:
+        async with store.unit_of_work() as uow:
+            await uow.bars.add(to_bars([Quote("S0", 0, 10.0)]))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_before_commit()
+
+    assert await store.record([Quote("S0", 0, 10.0)]) == 1
