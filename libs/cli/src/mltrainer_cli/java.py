@@ -155,7 +155,7 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _system_certificates() -> Iterator[None]:
-    # jgo trusts the authorities bundled with requests only; company networks have others in the system's store.
+    # jgo trusts the authorities bundled with requests only; company networks have others in the system.
     import truststore
 
     truststore.inject_into_ssl()
