@@ -1,0 +1,124 @@
+"""The service as a process of its own, without Kafka and without peers."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from mltrainer.feature.v1 import feature_service_pb2 as service_pb2
+from mltrainer.feature.v1 import resources_pb2
+from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceStub
+from mltrainer_common.authorization import Role
+from mltrainer_common.content_store import ContentStore
+from mltrainer_common.discovery import StaticResolver
+from mltrainer_common.errors import RpcFailure
+from mltrainer_common.rpc_client import Caller, ServiceChannel
+from mltrainer_common.rpc_metrics import ClientMetrics
+from mltrainer_common.tokens import TokenIssuer, load_or_create_token_key
+from mltrainer_features import VIEWS
+from opentelemetry.trace import NoOpTracer
+from prometheus_client import CollectorRegistry
+
+from .conftest import poll
+from .quotes import START
+
+pytestmark = pytest.mark.integration
+DAYS, SYMBOLS = 4_500, 20
+RunProcess = Callable[[], AbstractAsyncContextManager["Process"]]
+
+
+class Process:
+    """A running service and a client of it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, api: FeatureServiceStub) -> None:
+        self._process = process
+        self.api = api
+
+    async def end(self, number: signal.Signals) -> int:
+        """Sends a signal and returns the exit code."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+        return await self._process.wait()
+
+    async def ready(self) -> None:
+        """Waits until a call is answered."""
+        await poll(self._answers, bool)
+
+    async def _answers(self) -> bool:
+        try:
+            await self.api.ListFeatureViews(service_pb2.ListFeatureViewsRequest(), timeout=1)
+        except RpcFailure:
+            return False
+        return True
+
+
+@pytest.fixture
+def run_process(tmp_path: Path) -> RunProcess:
+    environment = {**os.environ, "MLTRAINER_DATA_DIRECTORY": str(tmp_path), "MLTRAINER_LOG_LEVEL": "error"}
+    environment["MLTRAINER_KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
+
+    @asynccontextmanager
+    async def run() -> AsyncIterator[Process]:
+        started = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mltrainer_feature", env=environment
+        )
+        issuer = TokenIssuer(load_or_create_token_key(tmp_path / "token.key"), "users/test", [Role.OPERATOR])
+        resolver = StaticResolver(tmp_path / "endpoints.json")
+        caller = Caller(issuer, NoOpTracer(), ClientMetrics(CollectorRegistry()))
+        channel = ServiceChannel("feature", resolver, caller)
+        process = Process(started, FeatureServiceStub(channel))
+        try:
+            await process.ready()
+            yield process
+        finally:
+            await process.end(signal.SIGKILL)
+            await channel.close()
+
+    return run
+
+
+def history() -> bytes:
+    lines = ["symbol,event_time,close"]
+    for day in range(DAYS):
+        date = (START - timedelta(days=DAYS - day)).date().isoformat()
+        lines += [f"S{number:02},{date},{100 + (day * 7 + number * 13) % 31}" for number in range(SYMBOLS)]
+    return "\n".join(lines).encode()
+
+
+async def test_a_service_started_alone_answers_and_ends_cleanly(run_process: RunProcess) -> None:
+    async with run_process() as process:
+        views = await process.api.ListFeatureViews(service_pb2.ListFeatureViewsRequest())
+        code = await process.end(signal.SIGTERM)
+
+    assert len(views.feature_views) == len(VIEWS)
+    assert code == 0
+
+
+async def test_an_import_continues_after_the_process_was_killed(
+    run_process: RunProcess, tmp_path: Path
+) -> None:
+    sha256 = ContentStore(str(tmp_path / "artifacts")).put_bytes(history())
+    async with run_process() as process:
+        started = await process.api.ImportBars(service_pb2.ImportBarsRequest(sha256=sha256))
+        request = service_pb2.GetBarImportRequest(name=started.name)
+        await poll(lambda: process.api.GetBarImport(request), lambda answer: answer.accepted_count > 0)
+        await process.end(signal.SIGKILL)
+    async with run_process() as process:
+        found = await process.api.GetBarImport(request)
+        finished = await poll(
+            lambda: process.api.GetBarImport(request),
+            lambda answer: answer.state != resources_pb2.BarImport.STATE_RUNNING,
+        )
+        view = await process.api.GetFeatureView(
+            service_pb2.GetFeatureViewRequest(name="featureViews/market_returns")
+        )
+
+    assert 0 < found.accepted_count < DAYS * SYMBOLS
+    assert finished.state == resources_pb2.BarImport.STATE_SUCCEEDED
+    assert finished.accepted_count == view.row_count == DAYS * SYMBOLS
+    assert view.data_revision == 1
