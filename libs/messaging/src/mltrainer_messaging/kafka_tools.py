@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from mltrainer_messaging.broker import BrokerUnavailableError, EventPublisher
@@ -26,16 +27,10 @@ async def tail(
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
     try:
-        await consumer.start()
-        existing = await consumer.topics()
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in topics
-            if topic in existing
-            for number in sorted(consumer.partitions_for_topic(topic) or ())
-        ]
+        partitions = await _partitions(bootstrap_servers, topics)
         if not partitions:
             return
+        await consumer.start()
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         starts = ends if newest_only else await consumer.beginning_offsets(partitions)
@@ -79,3 +74,18 @@ async def replay_dead_letters(
             await publisher.publish([letter.original()])
             count += 1
     return count
+
+
+async def _partitions(bootstrap_servers: str, topics: Sequence[str]) -> list[TopicPartition]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    try:
+        await admin.start()
+        existing = [topic for topic in topics if topic in await admin.list_topics()]
+        described = await admin.describe_topics(existing) if existing else []
+    finally:
+        await admin.close()
+    return [
+        TopicPartition(topic["topic"], number["partition"])
+        for topic in described
+        for number in topic["partitions"]
+    ]

@@ -1,7 +1,7 @@
 """The smallest complete service: it books every closed bar once and announces the booking.
 
 Messaging is tested with it, in one process on the in-memory broker and as processes that are killed:
-`python -m mltrainer_testkit.ledger BOOTSTRAP_SERVERS DATABASE_URL [FATAL_SYMBOL]` dies at that symbol.
+`python -m mltrainer_testkit.ledger BOOTSTRAP_SERVERS DATABASE_URL` dies at every bar that closes below zero.
 """
 
 import asyncio
@@ -128,14 +128,15 @@ async def running(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _main(bootstrap_servers: str, url: str, fatal_symbol: str = "") -> None:
+async def _main(bootstrap_servers: str, url: str) -> None:
     async def die(bar: BarClosed) -> None:
-        if bar.symbol == fatal_symbol:
+        if bar.close < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     async with open_ledger(url) as ledger, KafkaBroker(bootstrap_servers, "ledger") as broker:
         ledger.before = die
-        await run_ledger(ledger, broker, replace(ledger.group(), max_batch=50))
+        failures = replace(_QUICK, max_process_deaths=2)
+        await run_ledger(ledger, broker, replace(ledger.group(failures=failures), max_batch=50))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,147 @@
+"""Runs a Consul agent for tests: an installed one, or one built once from its Go module and cached.
+
+`python -m mltrainer_testkit.consul <folder of the go.mod>` builds it ahead of the tests.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ENVIRONMENT_VARIABLE = "MLTRAINER_TEST_CONSUL"
+_MODULE = "github.com/hashicorp/consul"
+# Three minutes on two idle cores; what was compiled is kept, so a later try goes on from there.
+BUILD_TIMEOUT_S = 840.0
+_START_TIMEOUT_S = 30.0
+# No C compiler is needed, and no setting of the caller's workspace applies.
+_BUILD_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
+_BUILD = ("build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
+# The agent ends when its input ends, that is, also when the tests are killed; it has nothing to save.
+_TIED = '"$@" & agent=$!; cat >/dev/null; kill -9 $agent; wait $agent'
+_OTHER_PORTS = ("server", "serf-lan", "serf-wan")
+_SILENCED_PORTS = ("dns", "grpc", "grpc-tls")
+
+
+class ConsulNotFoundError(Exception):
+    """No Consul agent can be had here; the text says what was tried."""
+
+
+def find_or_build_consul(module: Path, timeout_s: float = BUILD_TIMEOUT_S) -> Path:
+    """Returns an executable: the one the environment names, the one on the path, or one built here.
+
+    Raises:
+        ConsulNotFoundError: There is none, and it cannot be built.
+    """
+    if chosen := os.environ.get(ENVIRONMENT_VARIABLE) or shutil.which("consul"):
+        return Path(chosen)
+    built = _cached(module)
+    if not built.exists():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        with built.with_name(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not built.exists():
+                _build(module, built, timeout_s)
+    return built
+
+
+def _cached(module: Path) -> Path:
+    from mltrainer_cli.java import cache_directory
+
+    pins = b"".join((module / name).read_bytes() for name in ("go.mod", "go.sum"))
+    return cache_directory() / f"consul-{hashlib.sha256(pins).hexdigest()[:12]}" / "consul"
+
+
+def _build(module: Path, built: Path, timeout_s: float) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise ConsulNotFoundError(
+            f"no Consul: install consul or Go, or set {ENVIRONMENT_VARIABLE} to an executable"
+        )
+    draft = built.with_name("consul.draft")
+    try:
+        subprocess.run(
+            [go, *_BUILD, "-o", str(draft), _MODULE],
+            check=True,
+            cwd=module,
+            env={**os.environ, **_BUILD_ENVIRONMENT},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConsulNotFoundError(
+            f"no Consul: building it took more than {timeout_s:.0f} s; `make consul` goes on from there"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip() or "no reason given").splitlines()[-1]
+        raise ConsulNotFoundError(f"no Consul: it cannot be built from its Go module: {reason}") from error
+    draft.replace(built)
+
+
+@contextmanager
+def consul_agent(executable: Path, port: int | None = None) -> Iterator[str]:
+    """Yields the address of a development agent, which keeps nothing once it has ended."""
+    port = port or _free_ports(1)[0]
+    others = zip(_OTHER_PORTS, _free_ports(len(_OTHER_PORTS)), strict=True)
+    ports = [f"-{name}-port={number}" for name, number in (("http", port), *others)]
+    ports += [f"-{name}-port=-1" for name in _SILENCED_PORTS]
+    options = ["-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=test", "-log-level=warn"]
+    agent = [str(executable), "agent", *options, "-hcl=disable_update_check = true", *ports]
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", _TIED, "sh", *agent],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"127.0.0.1:{port}"
+    try:
+        _wait_until_ready(address)
+        yield address
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+
+
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _wait_until_ready(address: str) -> None:
+    deadline_s = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        try:
+            with urllib.request.urlopen(f"http://{address}/v1/status/leader", timeout=1) as answer:
+                if answer.read() != b'""':
+                    return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise ConsulNotFoundError(f"the Consul agent at {address} did not start")
+
+
+def main() -> int:
+    """Builds the agent unless it is there; prints where it is, or why it cannot be had."""
+    try:
+        print(find_or_build_consul(Path(sys.argv[1])))  # noqa: T201 - the answer of a command
+    except ConsulNotFoundError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
