@@ -16,6 +16,7 @@ from mltrainer_common.migrations import migrate
 from mltrainer_common.service import Loop, ServiceContext, ServiceParts
 from mltrainer_common.settings import PlatformSettings, default_database_url
 from mltrainer_messaging.broker import EventBroker
+from mltrainer_messaging.instruments import EventInstruments
 from mltrainer_messaging.kafka import KafkaBroker
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.relay import OutboxRelay
@@ -59,31 +60,31 @@ _TRAINER = "trainers/process"
 _RENEW = "/mltrainer.scheduler.v1.SchedulerService/RenewAllocations"
 
 
-async def assemble(context: ServiceContext, settings: TrainerSettings) -> ServiceParts:
-    """Builds the trainer on Kafka."""
-    platform = context.platform
-    client_id = f"{context.slug}-{platform.instance}"
-    broker = await context.stack.enter_async_context(
-        KafkaBroker(platform.kafka_bootstrap_servers, client_id=client_id)
-    )
-    return await assemble_on(broker, context, settings)
-
-
-async def assemble_on(
-    broker: EventBroker, context: ServiceContext, settings: TrainerSettings
+async def assemble(
+    context: ServiceContext, settings: TrainerSettings, broker: EventBroker | None = None
 ) -> ServiceParts:
-    """Builds the trainer on any broker."""
-    url = settings.database_url or default_database_url(context.platform.data_directory, context.slug)
+    """Builds the trainer from its settings and starts nothing; tests give a broker in memory."""
+    platform, slug = context.platform, context.slug
+    url = settings.database_url or default_database_url(platform.data_directory, slug)
     await migrate(url, _MIGRATIONS)
     database = await context.stack.enter_async_context(open_database(url))
+    instruments = EventInstruments(context.telemetry.registry, context.telemetry.tracer)
+    if broker is None:
+        kafka = KafkaBroker(platform.kafka_bootstrap_servers, f"{slug}-{platform.instance}", instruments)
+        broker = await context.stack.enter_async_context(kafka)
     signal = OutboxSignal()
-    transactions = EventTransactions(database, context.slug, signal, to_event, context.clock)
+    transactions = EventTransactions(database, slug, signal, to_event, context.clock)
     node = _Node(context, settings, SqlUnitOfWorkFactory(transactions), SqlTrainerQueries(database), Wakeup())
     release = Release(_TRAINER, code_identity(), released_models(), _now_ms(context))
     relay = OutboxRelay(
-        database, broker, signal, PUBLISHED, service=context.slug, instance=context.platform.instance
+        database,
+        broker,
+        signal,
+        PUBLISHED,
+        service=slug,
+        instance=platform.instance,
+        instruments=instruments,
     )
-    group = _consumer_group(node, database)
     return ServiceParts(
         servicers=[
             partial(add_TrainerServiceServicer_to_server, TrainerApi(node.queries, release)),
@@ -93,7 +94,7 @@ async def assemble_on(
         map_error=to_rpc_error,
         background={
             "relay": relay.run,
-            "consumer": lambda: broker.consume(group),
+            "consumer": partial(broker.consume, _consumer_group(node, database)),
             **_loops(node, release),
         },
     )

@@ -25,12 +25,16 @@ from mltrainer_common.service import RunningService, start_service
 from mltrainer_models import load_predictor
 from mltrainer_testkit.fake_broker import FakeBroker
 from mltrainer_trainer.adapters.processes import start_mark
-from mltrainer_trainer.bootstrap import assemble_on
+from mltrainer_trainer.bootstrap import assemble
 from mltrainer_trainer.settings import TrainerSettings
 
 Stage = Any  # fixtures are not importable; see conftest.py
 SETTINGS = TrainerSettings(
-    supervise_interval_s=0.1, renew_interval_s=0.2, report_interval_s=0.2, grace_s=1.0, memory_bytes=1 << 30
+    supervise_interval_s=0.1,
+    renew_interval_s=0.2,
+    report_interval_s=0.2,
+    grace_s=1.0,
+    memory_bytes=1 << 30,
 )
 TRACEPARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
 
@@ -39,7 +43,9 @@ TRACEPARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
 async def running_trainer(
     stage: Stage, broker: FakeBroker, settings: TrainerSettings = SETTINGS
 ) -> AsyncIterator[RunningService]:
-    async with start_service("trainer", stage.platform, settings, partial(assemble_on, broker)) as service:
+    async with start_service(
+        "trainer", stage.platform, settings, partial(assemble, broker=broker)
+    ) as service:
         yield service
 
 
