@@ -192,7 +192,13 @@ class _Call:
         parent = otel_context.Context()
         remote = parse_traceparent(traceparent) if traceparent else None
         if remote is not None:
-            parent = trace.set_span_in_context(NonRecordingSpan(remote), parent)
+            caller = NonRecordingSpan(remote)
+            parent = trace.set_span_in_context(caller, parent)
+            if not remote.trace_flags.sampled:
+                # The sampler follows the caller, so a span of our own would cost a third of this interceptor
+                # and record nothing.
+                otel_context.attach(parent)
+                return caller
         method = self._method
         span = method.policy.tracer.start_span(
             method.name[1:], parent, kind=SpanKind.SERVER, attributes=method.attributes
