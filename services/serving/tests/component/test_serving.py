@@ -185,8 +185,21 @@ async def test_altered_bytes_are_refused_and_the_old_version_stays(tmp_path: Pat
 
 
 async def test_a_call_for_an_unknown_model_is_a_rich_error(tmp_path: Path) -> None:
+    registry_stub = StubRegistry()
+    async with _registry(tmp_path, registry_stub), _serving(tmp_path) as running:
+        await registry_stub.point(_publish(tmp_path, 1, 0.0), 1)
+        await _until_answered(_stub(running), 1)
+        other = _request()
+        other.model_name = "other"
+        with pytest.raises(RpcFailure) as caught:
+            await _stub(running).ModelInfer(other)
+
+    assert (caught.value.code, caught.value.reason) == (StatusCode.NOT_FOUND, "MODEL_NOT_SERVED")
+
+
+async def test_before_the_registry_was_reached_nobody_can_tell_what_is_served(tmp_path: Path) -> None:
     async with _serving(tmp_path) as running:
         with pytest.raises(RpcFailure) as caught:
             await _stub(running).ModelInfer(_request())
 
-    assert (caught.value.code, caught.value.reason) == (StatusCode.NOT_FOUND, "MODEL_NOT_SERVED")
+    assert (caught.value.code, caught.value.reason) == (StatusCode.UNAVAILABLE, "MODEL_NOT_READY")

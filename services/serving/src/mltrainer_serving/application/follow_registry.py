@@ -49,6 +49,7 @@ class FollowRegistry:
         async for change in self.feed.changes(self.revision):
             if isinstance(change, CaughtUp):
                 self.revision = max(self.revision, change.revision)
+                self.routes.is_complete = True
                 await self._retry_unsettled()
             else:
                 # Not before the next bookmark: a stream that breaks inside the present state must repeat it.

@@ -26,9 +26,14 @@ class Answerer:
 
 
 class RouteTable:
-    """Routes by model and alias, and by version number for what some alias has loaded."""
+    """Routes by model and alias, and by version number for what some alias has loaded.
+
+    Attributes:
+        is_complete: Whether the registry has told everything once, so that an unknown model does not exist.
+    """
 
     def __init__(self) -> None:
+        self.is_complete = False
         self._routes: dict[str, dict[str, Route]] = {}
 
     def __iter__(self) -> Iterator[Route]:
@@ -50,9 +55,11 @@ class RouteTable:
 
         Raises:
             ModelNotServedError: Nothing here has that name.
-            ModelNotReadyError: The alias is known, nothing is loaded for it.
+            ModelNotReadyError: The alias is known and nothing is loaded for it, or nobody can tell yet.
         """
         routes = self._routes.get(model)
+        if routes is None and not self.is_complete:
+            raise ModelNotReadyError(model, version or CHAMPION, "the registry has not been reached yet")
         if routes is None:
             raise ModelNotServedError(model, version)
         route = routes.get(version or CHAMPION) or _by_number(routes, version)
