@@ -27,6 +27,8 @@ from mltrainer_trainer.domain.training_data import (
 from mltrainer_trainer.domain.walk_forward import EvaluationPlan
 from mltrainer_trainer.wire.outcome import to_outcome
 
+# Of the budget; a computation that takes all of it would be ended before it can be reported.
+_COMPUTING_SHARE = 0.85
 # Where each stage of the computation begins and how much of the attempt it is.
 _SHARES = {"trials": (0.05, 0.45), "folds": (0.5, 0.35), "refit": (0.85, 0.05)}
 
@@ -86,10 +88,15 @@ def training_plan(plan: AttemptPlan, dataset: Dataset) -> TrainingPlan:
         max_trials=plan.max_trials or len(entries),
         seed=plan.seed,
         prior_trial_count=plan.study_trial_count,
-        cpu_seconds=plan.cpu_seconds or inf,
+        cpu_seconds=_computing_budget(plan.cpu_seconds),
         context_digest=canonical_digest(context),
         feature_views={view.feature_view: view.definition_digest for view in dataset.views},
     )
+
+
+def _computing_budget(cpu_seconds: float) -> float:
+    """Leaves what the imports have used already and what the last fit and the upload will need."""
+    return max(0.0, _COMPUTING_SHARE * cpu_seconds - time.process_time()) if cpu_seconds else inf
 
 
 def read_data(plan: AttemptPlan, dataset: Dataset, content: bytes) -> TrainingData:

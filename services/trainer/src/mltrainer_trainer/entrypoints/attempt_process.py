@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -21,6 +22,7 @@ SUCCEEDED_EXIT_CODE = 0
 FAILED_EXIT_CODE = 1
 TERMINATED_EXIT_CODE = 143
 _LEASE_CHECK_S = 0.25
+_BUDGET_CHECK_S = 0.25
 _REPORT_INTERVAL_S = 1.0
 _HEARTBEAT_S = 5.0
 
@@ -85,8 +87,8 @@ class AttemptProcess:
             self._watch_lease(),
             self._watch_deadline(plan),
             self._send_progress(plan),
-            self._watch_signal(self.signals.terminated, Ending(TERMINATED_EXIT_CODE)),
-            self._watch_signal(self.signals.budget_used, Ending(FAILED_EXIT_CODE, _over_budget(plan))),
+            self._watch_termination(),
+            self._watch_budget(plan),
         )
         self.cancelled.set()
         if ending.failure is not None:
@@ -136,9 +138,17 @@ class AttemptProcess:
                 return Ending(TERMINATED_EXIT_CODE)
             sent, sent_s = (stage, progress), time.monotonic()
 
-    async def _watch_signal(self, received: asyncio.Event, ending: Ending) -> Ending:
-        await received.wait()
-        return ending
+    async def _watch_termination(self) -> Ending:
+        await self.signals.terminated.wait()
+        return Ending(TERMINATED_EXIT_CODE)
+
+    async def _watch_budget(self, plan: AttemptPlan) -> Ending:
+        budget_s = plan.cpu_seconds or math.inf
+        # The kernel counts whole seconds; its signal also comes when this loop does not get to look.
+        while time.process_time() < budget_s and not self.signals.budget_used.is_set():  # noqa: ASYNC110 - CPU time raises no event
+            await asyncio.sleep(_BUDGET_CHECK_S)
+        message = f"the budget of {plan.cpu_seconds:g} CPU seconds is used up: raise it"
+        return Ending(FAILED_EXIT_CODE, Failure("BUDGET_EXCEEDED", message, retryable=False))
 
     async def _report(self, plan: AttemptPlan, ending: Ending) -> Ending:
         if ending.failure is not None:
@@ -147,11 +157,6 @@ class AttemptProcess:
             except AttemptFailedError as error:
                 _log.warning("failure_refused", attempt=plan.identity.name, reason=error.reason)
         return ending
-
-
-def _over_budget(plan: AttemptPlan) -> Failure:
-    message = f"the budget of {plan.cpu_seconds:g} CPU seconds is used up: raise it"
-    return Failure("BUDGET_EXCEEDED", message, retryable=False)
 
 
 async def _first(*endings: Coroutine[Any, Any, Ending]) -> Ending:
