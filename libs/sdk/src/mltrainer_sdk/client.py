@@ -13,11 +13,14 @@ import grpc
 from feast_wire.online_pb2 import GetOnlineFeaturesRequest, GetOnlineFeaturesResponse
 from google.protobuf.message import Message
 from inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from mltrainer.chaos.v1.chaos_service_pb2_grpc import ChaosServiceStub
+from mltrainer.cost_optimizer.v1.cost_optimizer_service_pb2_grpc import CostOptimizerServiceStub
 from mltrainer.experiment.v1.experiment_service_pb2 import AssignUnitRequest, AssignUnitResponse
 from mltrainer.experiment.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 from mltrainer.feature.v1.events_pb2 import BarClosed
 from mltrainer.feature.v1.feature_service_pb2 import ListFeatureViewsRequest
 from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceStub
+from mltrainer.monitor.v1.monitor_service_pb2_grpc import MonitorServiceStub
 from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from mltrainer.scheduler.v1.events_pb2 import TrainingRequested
 from mltrainer.scheduler.v1.resources_pb2 import Training
@@ -41,8 +44,11 @@ from mltrainer_sdk.trainings import TERMINAL_STATES, TrainingNotFinishedError
 
 if TYPE_CHECKING:  # the asynchronous stub types exist for type checkers only
     from inference.open_inference_pb2_grpc import GRPCInferenceServiceAsyncStub
+    from mltrainer.chaos.v1.chaos_service_pb2_grpc import ChaosServiceAsyncStub
+    from mltrainer.cost_optimizer.v1.cost_optimizer_service_pb2_grpc import CostOptimizerServiceAsyncStub
     from mltrainer.experiment.v1.experiment_service_pb2_grpc import ExperimentServiceAsyncStub
     from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceAsyncStub
+    from mltrainer.monitor.v1.monitor_service_pb2_grpc import MonitorServiceAsyncStub
     from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
     from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceAsyncStub
     from mltrainer.serving.v1.serving_service_pb2_grpc import ServingServiceAsyncStub
@@ -120,6 +126,21 @@ class Client:
     def experiment(self) -> "ExperimentServiceAsyncStub":
         """A/B experiments."""
         return ExperimentServiceStub(self.connection.channel("experiment"))
+
+    @cached_property
+    def monitor(self) -> "MonitorServiceAsyncStub":
+        """Drift, scores and objectives."""
+        return MonitorServiceStub(self.connection.channel("monitor"))
+
+    @cached_property
+    def cost_optimizer(self) -> "CostOptimizerServiceAsyncStub":
+        """The bill and waste."""
+        return CostOptimizerServiceStub(self.connection.channel("cost-optimizer"))
+
+    @cached_property
+    def chaos(self) -> "ChaosServiceAsyncStub":
+        """Chaos experiments."""
+        return ChaosServiceStub(self.connection.channel("chaos"))
 
     async def publish(self, event: Message, event_id: str | None = None) -> str:
         """Publishes one event and returns its id; the same id again is harmless.

@@ -79,6 +79,7 @@ class BarFeed:
     market: Market
     clock: Clock
     published: list[date] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Publishes until the bundled prices end."""
@@ -86,6 +87,13 @@ class BarFeed:
             await self._until(close_time(day))
             await self.client.publish_bars(_bars(prices))
             self.published.append(day)
+            self._arrived.set()
+            self._arrived.clear()
+
+    async def wait_for(self, index: int) -> None:
+        """Returns once the day of an index is published."""
+        while len(self.published) <= index:
+            await self._arrived.wait()
 
     async def _until(self, market_time: datetime) -> None:
         # The clock's speed is its own affair, so its time cannot be slept for.

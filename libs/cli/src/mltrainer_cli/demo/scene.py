@@ -15,7 +15,7 @@ FIRST_DAY = date(2005, 1, 1)
 FIRST_TEST_DAY = date(2019, 1, 1)
 AS_OF = close_time(date(2021, 12, 31))
 REPLAY_START = AS_OF.replace(hour=22)
-DAYS_PER_SECOND = 1.0
+DAYS_PER_SECOND = 0.6
 VOLATILITY_STUDY = "demo-volatility"
 RETURNS_STUDY = "demo-returns"
 HORIZON_BARS = 5
