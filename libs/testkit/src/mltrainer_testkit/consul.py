@@ -18,7 +18,7 @@ from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "MLTRAINER_TEST_CONSUL"
 _MODULE = "github.com/hashicorp/consul"
-# Three minutes on two idle cores; what was compiled is kept, so a later try goes on from there.
+# 510 s of CPU, four to five minutes on two idle cores; what was compiled is kept for a later try.
 BUILD_TIMEOUT_S = 840.0
 _START_TIMEOUT_S = 30.0
 # No C compiler is needed, and no setting of the caller's workspace applies.
@@ -79,7 +79,8 @@ def _build(module: Path, built: Path, timeout_s: float) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise ConsulNotFoundError(
-            f"no Consul: building it took more than {timeout_s:.0f} s; `make consul` goes on from there"
+            f"no Consul: building it took more than {timeout_s:.0f} s; "
+            f"`python -m mltrainer_testkit.consul {module}` goes on from there"
         ) from error
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip() or "no reason given").splitlines()[-1]
