@@ -20,11 +20,11 @@ from mltrainer_cli.kafka import start_broker
 from mltrainer_messaging.broker import BrokerUnavailableError
 from mltrainer_messaging.envelope import OutgoingEvent
 from mltrainer_messaging.kafka import KafkaBroker
-from mltrainer_messaging.kafka_tools import list_dead_letters, replay_dead_letters, tail
 from mltrainer_messaging.publisher import DirectPublisher
 from mltrainer_messaging.subscriptions import ConsumerGroup, TransientError, subscribe
 from mltrainer_messaging.topics import topic_of
 from mltrainer_testkit.ledger import Ledger, open_ledger, running
+from mltrainer_testkit.topics import list_dead_letters, replay_dead_letters, tail
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -60,7 +60,7 @@ async def send_bars(servers: str, symbol: str, count: int, start: int = 0) -> No
 async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 25) -> float:
     started_s = time.monotonic()
     async with asyncio.timeout(timeout_s):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - other processes signal nothing
             await asyncio.sleep(0.1)
     return time.monotonic() - started_s
 

@@ -16,6 +16,7 @@ from mltrainer_messaging.dispatch import Dispatcher
 from mltrainer_messaging.envelope import MAX_EVENT_BYTES, OutgoingEvent
 from mltrainer_messaging.instruments import EventInstruments
 from mltrainer_messaging.kafka_consumer import KafkaGroupConsumer
+from mltrainer_messaging.kafka_logs import calm_aiokafka
 from mltrainer_messaging.subscriptions import ConsumerGroup
 from mltrainer_messaging.topics import Topic
 
@@ -25,7 +26,9 @@ _DAY_MS = 24 * 60 * 60 * 1_000
 # Room above the limit of an event: an oversized one of a foreign producer reaches its dead-letter topic.
 _MAX_RECORD_BYTES = 8 * MAX_EVENT_BYTES
 _REQUEST_TIMEOUT_MS = 10_000
-_STOP_TIMEOUT_S = 5.0
+_STOP_TIMEOUT_S = 2.0
+_VISIBLE_TIMEOUT_S = 10.0
+_VISIBLE_POLL_S = 0.02
 
 
 class KafkaPublisher:
@@ -100,6 +103,7 @@ class KafkaBroker:
         self._ensured: set[str] = set()
 
     async def __aenter__(self) -> Self:
+        calm_aiokafka()
         return self
 
     async def __aexit__(
@@ -144,14 +148,26 @@ async def create_topics(bootstrap_servers: str, topics: Sequence[Topic]) -> None
         existing = set(await admin.list_topics())
         replicas = min(3, len((await admin.describe_cluster())["brokers"]))
         wanted = [new for topic in topics for new in _new_topics(topic, replicas) if new.name not in existing]
-        if wanted:
-            response = await admin.create_topics(wanted)
-            for _name, code, *_text in response.topic_errors:
-                error = for_code(code)
-                if code and error is not TopicAlreadyExistsError:
-                    raise error(f"creating {_name}")
+        if not wanted:
+            return
+        response = await admin.create_topics(wanted)
+        for name, code, *_text in response.topic_errors:
+            error = for_code(code)
+            if code and error is not TopicAlreadyExistsError:
+                raise error(f"creating {name}")
+        async with asyncio.timeout(_VISIBLE_TIMEOUT_S):
+            await _until_visible(admin, [new.name for new in wanted])
     finally:
         await _bounded(admin.close())
+
+
+async def _until_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    # A consumer that joins before a topic is visible would learn of its partitions only much later.
+    while True:
+        described = await admin.describe_topics(list(names))
+        if all(topic["partitions"] for topic in described):
+            return
+        await asyncio.sleep(_VISIBLE_POLL_S)
 
 
 def _new_topics(topic: Topic, replicas: int) -> list[NewTopic]:

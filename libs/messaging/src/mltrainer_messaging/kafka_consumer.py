@@ -19,8 +19,9 @@ from mltrainer_messaging.topics import Topic
 _log = structlog.get_logger(__name__)
 
 _GRACE_S = 5.0
-_MAX_BACKOFF_S = 5.0
-_POLL_MS = 500
+_STOP_TIMEOUT_S = 2.0
+_MAX_BACKOFF_S = 1.0
+_POLL_S = 0.5
 # A partition may wait out an outage in place for long; the group learns of a dead process by its session.
 _MAX_POLL_INTERVAL_MS = 60 * 60 * 1_000
 
@@ -76,6 +77,7 @@ class KafkaGroupConsumer:
             heartbeat_interval_ms=1_000,
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
             request_timeout_ms=10_000,
+            metadata_max_age_ms=10_000,
         )
 
 
@@ -97,12 +99,12 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         while True:
             self._reap()
             idle = self._consumer.assignment() - self._workers.keys()
-            if not idle:
+            if self._workers and not idle:
                 await asyncio.wait(
-                    [*self._workers.values(), asyncio.ensure_future(asyncio.sleep(_POLL_MS / 1000))],
-                    return_when=asyncio.FIRST_COMPLETED,
+                    self._workers.values(), timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED
                 )
                 continue
+            # Without any partition, when the group is still forming, this asks for all that will come.
             for partition, records in (await self._fetch(idle)).items():
                 if partition in self._consumer.assignment():
                     self._workers[partition] = asyncio.create_task(self._work(partition, records))
@@ -110,7 +112,7 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def stop(self) -> None:
         await self._finish(list(self._workers))
         with suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(self._consumer.stop(), _GRACE_S)
+            await asyncio.wait_for(self._consumer.stop(), _STOP_TIMEOUT_S)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Lets the handlers that run finish and commit before another member takes over."""
@@ -130,7 +132,7 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Waits for records of idle partitions, or until a worker ends and its partition is idle too."""
         group = self._dispatcher.group
         fetch = asyncio.ensure_future(
-            self._consumer.getmany(*idle, timeout_ms=_POLL_MS, max_records=group.max_batch)
+            self._consumer.getmany(*idle, timeout_ms=int(_POLL_S * 1000), max_records=group.max_batch)
         )
         try:
             await asyncio.wait([fetch, *self._workers.values()], return_when=asyncio.FIRST_COMPLETED)

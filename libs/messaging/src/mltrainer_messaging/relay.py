@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 _LEASE = timedelta(seconds=15)
 _LEASE_NAME = "relay"
 _MAX_BATCH = 1_000
-_MAX_BACKOFF_S = 5.0
+_MAX_BACKOFF_S = 1.0
 _PRUNE_INTERVAL_S = 3_600.0
 
 

@@ -71,8 +71,7 @@ class Ledger:
             for event in events:
                 self.calls.append(event.message.symbol)
                 await self.before(event.message)
-                if event.id in new:
-                    await self._book(transaction, event)
+            await self._book(transaction, [event for event in events if event.id in new])
             await transaction.commit()
         for event in events:
             await self.after(event.message)
@@ -90,11 +89,13 @@ class Ledger:
         )
         return ConsumerGroup("ledger", (subscription,), self.database, failures=failures)
 
-    async def _book(self, transaction: EventTransaction, event: Event[BarClosed]) -> None:
-        bar = event.message
-        row = {"event_id": event.id, "symbol": bar.symbol, "close": bar.close}
-        await transaction.connection.execute(insert(BOOKING).values(row))
-        transaction.outbox.add(FeaturesMaterialized(feature_view=bar.symbol, row_count=int(bar.close)))
+    async def _book(self, transaction: EventTransaction, events: Sequence[Event[BarClosed]]) -> None:
+        rows = [{"event_id": e.id, "symbol": e.message.symbol, "close": e.message.close} for e in events]
+        if rows:
+            await transaction.connection.execute(insert(BOOKING), rows)
+        for event in events:
+            bar = event.message
+            transaction.outbox.add(FeaturesMaterialized(feature_view=bar.symbol, row_count=int(bar.close)))
 
 
 @asynccontextmanager
