@@ -64,11 +64,10 @@ async def wait_until_served(scene: Scene, model: str, version: str, alias: str =
 
 
 async def predict_repeatedly(
-    scene: Scene, model: str, feature_names: Sequence[str], calls: int, step: Step
+    scene: Scene, model: str, references: Sequence[str], calls: int, step: Step
 ) -> PredictFacts:
     """Sends single-row predictions from several callers and measures each from the caller's side."""
     symbols = scene.market.symbols
-    references = await scene.client.feature_references(feature_names)
     vectors = await scene.client.get_features(symbols, references)
     latencies = Latencies()
 

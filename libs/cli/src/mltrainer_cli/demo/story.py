@@ -21,8 +21,8 @@ from opentelemetry.trace import format_trace_id
 
 from mltrainer_cli import stack_control
 from mltrainer_cli.data_directory import DataDirectory
+from mltrainer_cli.demo import live, traces, training, watching
 from mltrainer_cli.demo import scene as stage
-from mltrainer_cli.demo import traces, training
 from mltrainer_cli.demo.facts import Facts
 from mltrainer_cli.demo.market import BarFeed, load_market, replay_clock
 from mltrainer_cli.demo.narrator import Narrator, Step
@@ -33,9 +33,10 @@ from mltrainer_cli.record import SupervisorRecord
 from mltrainer_cli.stack import StackOptions
 
 _ROLES = (Role.TRADER, Role.PRODUCER, Role.OPERATOR)
-_VOLATILITY_MODELS = ("persistence", "har", "ridge", "elastic-net")
-_RETURNS_MODELS = ("ridge", "elastic-net")
+_VOLATILITY_MODELS = ("ridge", "elastic-net")
+_RETURNS_MODELS = ("ridge",)
 _PREDICT_CALLS = 2_000
+_JUDGED_DAYS = 15
 _POLL_S = 0.2
 _FLUSH_S = 1.0
 """Spans leave a process within a third of a second; this is their time to arrive."""
@@ -132,31 +133,76 @@ async def _load_history(scene: Scene, step: Step) -> None:
 
 
 async def _train_and_serve(scene: Scene, narrate: Narrator) -> None:
-    volatility = training.request(
+    champion = await _train_champion(scene, narrate)
+    await _train_others(scene, narrate)
+    with narrate.step("Register the versions and serve them"):
+        scene.facts.version = await training.version_facts(scene, stage.VOLATILITY_STUDY, champion)
+        model = stage.VOLATILITY_STUDY
+        deployment = await wait_until_served(scene, model, scene.facts.version.name)
+        await wait_until_served(scene, model, f"models/{model}/versions/2", "challenger")
+    references = await scene.client.feature_references(deployment.feature_names)
+    await _trade(scene, narrate, references)
+
+
+async def _train_champion(scene: Scene, narrate: Narrator) -> str:
+    asked = training.request(
         scene,
         stage.VOLATILITY_STUDY,
         TargetKind.TARGET_KIND_LOG_REALIZED_VARIANCE,
         _VOLATILITY_MODELS,
-        max_trials=6,
         propose_alias="champion",
     )
-    with (
-        narrate.step("Train five-day volatility, walk forward") as step,
-        scene.tracer.start_as_current_span("demo") as span,
-    ):
+    span_of_demo = scene.tracer.start_as_current_span("demo")
+    with narrate.step("Train five-day volatility, walk forward") as step, span_of_demo as span:
         scene.facts.trace_id = format_trace_id(span.get_span_context().trace_id)
-        trained, attempt = await training.train(scene, volatility, step)
-        scene.facts.volatility = training.volatility_facts(attempt.result)
-    returns = training.request(
-        scene, stage.RETURNS_STUDY, TargetKind.TARGET_KIND_EXCESS_RETURN, _RETURNS_MODELS, max_trials=4
+        trained, attempt = await training.train(scene, asked, step)
+    scene.facts.volatility = training.volatility_facts(attempt.result)
+    return trained.name
+
+
+async def _train_others(scene: Scene, narrate: Narrator) -> None:
+    """Trains a challenger and the hopeless case side by side, as far as the machine has room."""
+    challenger = training.request(
+        scene,
+        stage.VOLATILITY_STUDY,
+        TargetKind.TARGET_KIND_LOG_REALIZED_VARIANCE,
+        [await training.challenger_model(scene)],
+        propose_alias="challenger",
     )
-    with narrate.step("Train five-day returns, the same way") as step:
-        _, returns_attempt = await training.train(scene, returns, step)
-        scene.facts.returns = training.returns_facts(returns_attempt.result)
-    with narrate.step("Register the version and serve it as champion") as step:
-        scene.facts.version = await training.version_facts(scene, stage.VOLATILITY_STUDY, trained.name)
-        deployment = await wait_until_served(scene, stage.VOLATILITY_STUDY, scene.facts.version.name)
-    with narrate.step("Predict with live features") as step:
-        scene.facts.predict = await predict_repeatedly(
-            scene, stage.VOLATILITY_STUDY, list(deployment.feature_names), _PREDICT_CALLS, step
-        )
+    returns = training.request(
+        scene, stage.RETURNS_STUDY, TargetKind.TARGET_KIND_EXCESS_RETURN, _RETURNS_MODELS
+    )
+    with (
+        narrate.step("Train a challenger, with trees") as first,
+        narrate.step("Train five-day returns, the same way") as second,
+    ):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(training.train(scene, challenger, first))
+            hopeless = group.create_task(training.train(scene, returns, second))
+    scene.facts.returns = training.returns_facts(hopeless.result()[1].result)
+
+
+async def _trade(scene: Scene, narrate: Narrator, references: list[str]) -> None:
+    """Trades live in the background while predictions are timed and serving is killed."""
+    await live.start_experiment(scene.client)
+    trading = live.LiveTrading(scene, references)
+    background = asyncio.create_task(trading.run())
+    try:
+        with narrate.step("Predict with live features") as step:
+            scene.facts.predict = await predict_repeatedly(
+                scene, stage.VOLATILITY_STUDY, references, _PREDICT_CALLS, step
+            )
+        with narrate.step("Split live days between champion and challenger") as step:
+            await watching.wait_for_outcomes(trading, _JUDGED_DAYS, step)
+        with narrate.step("Kill serving under a steady-state hypothesis") as step:
+            vectors = await scene.client.get_features(scene.market.symbols, references)
+            scene.facts.chaos = await watching.chaos_facts(scene, vectors, step)
+    finally:
+        background.cancel()
+        with suppress(asyncio.CancelledError):
+            await background
+    with narrate.step("Read experiment, drift, objectives and bill"):
+        scene.facts.experiment = await watching.experiment_facts(scene, trading)
+        scene.facts.drift = await watching.drift_facts(scene)
+        scene.facts.slos = await watching.slo_facts(scene)
+        scene.facts.bill = await watching.bill_facts(scene)

@@ -7,7 +7,7 @@ from mltrainer.registry.v1 import registry_service_pb2 as registry
 from mltrainer.scheduler.v1.events_pb2 import TrainingRequested
 from mltrainer.scheduler.v1.resources_pb2 import Training
 from mltrainer.trainer.v1.resources_pb2 import Attempt, AttemptResult
-from mltrainer.trainer.v1.trainer_service_pb2 import ListAttemptsRequest
+from mltrainer.trainer.v1.trainer_service_pb2 import ListAttemptsRequest, ListCatalogueEntriesRequest
 from mltrainer.types.v1.types_pb2 import TargetKind, Verdict
 from mltrainer_common.ids import new_id
 
@@ -26,7 +26,6 @@ def request(
     kind: TargetKind.ValueType,
     models: Sequence[str],
     *,
-    max_trials: int,
     propose_alias: str = "",
 ) -> TrainingRequested:
     """Describes a training of the whole universe as of the start of the replay."""
@@ -44,7 +43,7 @@ def request(
     asked.evaluation.first_test_time.FromDatetime(stage.midnight(stage.FIRST_TEST_DAY))
     asked.evaluation.refit_interval_bars = 252
     asked.search.models.extend(models)
-    asked.search.max_trials = max_trials
+    asked.search.max_trials = len(models)
     asked.search.seed = 7
     asked.budget.cpu_seconds = 600
     asked.resources.cpus = 1
@@ -76,6 +75,13 @@ async def follow(scene: Scene, request_id: str, step: Step) -> Training:
         reason = f"{training.reason} {training.message} {details}".strip()
         raise CliError(f"The training {training.name} did not complete: {reason}.", ExitCode.FAILED)
     return training
+
+
+async def challenger_model(scene: Scene) -> str:
+    """Chooses LightGBM where it loads, else the gradient boosting that needs no system library."""
+    catalogue = await scene.client.trainer.ListCatalogueEntries(ListCatalogueEntriesRequest(page_size=1000))
+    usable = {entry.id for entry in catalogue.catalogue_entries if not entry.unavailable_reason}
+    return "lightgbm" if "lightgbm" in usable else "hist-gradient-boosting"
 
 
 def volatility_facts(result: AttemptResult) -> VolatilityFacts:
