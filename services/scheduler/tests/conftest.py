@@ -119,18 +119,24 @@ class InMemoryTrainingRepository:
             raise DatabaseConflictError
         self._store.trainings[training.name] = training
 
+    async def is_any_waiting(self, ready_before: datetime) -> bool:
+        return bool(self._ready(ready_before))
+
+    async def unsettled(self, ready_before: datetime, limit: int) -> list[Training]:
+        return [item for item in self._ready(ready_before) if not _is_settled(item, ready_before)][:limit]
+
     async def waiting(self, ready_before: datetime, limit: int) -> list[Waiting]:
-        ready = [
-            item
-            for item in self._all()
-            if item.state is TrainingState.QUEUED and item.ready_time <= ready_before
-        ]
+        settled = [item for item in self._ready(ready_before) if _is_settled(item, ready_before)]
         queues: dict[str, int] = {}
         positioned = []
-        for item in sorted(ready, key=lambda item: (-item.spec.priority, item.name)):
+        for item in sorted(settled, key=lambda item: (-item.spec.priority, item.name)):
             position = queues[item.spec.queue] = queues.get(item.spec.queue, 0) + 1
             positioned.append((position, item.spec.queue, _waiting(item)))
         return [item for _, _, item in sorted(positioned, key=lambda entry: entry[:2])][:limit]
+
+    def _ready(self, before: datetime) -> list[Training]:
+        queued = [item for item in self._all() if item.state is TrainingState.QUEUED]
+        return [item for item in queued if item.ready_time <= before]
 
     async def joined_to(self, computation: ComputationId) -> list[Training]:
         return [
@@ -159,8 +165,12 @@ class InMemoryTrainingRepository:
 def _waiting(training: Training) -> Waiting:
     spec = training.spec
     entry = QueueEntry(demand_of(training.name, spec.resources), spec.queue, spec.priority)
-    deadline = spec.budget.deadline_time if spec.budget else None
-    return Waiting(entry, training.reason, bool(training.computation_key), deadline)
+    return Waiting(entry, training.reason)
+
+
+def _is_settled(training: Training, now: datetime) -> bool:
+    deadline = training.spec.budget.deadline_time if training.spec.budget else None
+    return bool(training.computation_key) and (deadline is None or deadline > now)
 
 
 class InMemoryComputationRepository:

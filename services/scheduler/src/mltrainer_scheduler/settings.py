@@ -34,4 +34,4 @@ class SchedulerSettings(BaseSettings):
     bar_close_offset_s: float = Field(default=75_600.0, ge=0.0)
     placement_interval_s: float = Field(default=0.5, gt=0.0)
     lease_check_interval_s: float = Field(default=1.0, gt=0.0)
-    queue_window: int = Field(default=1_000, ge=1)
+    queue_window: int = Field(default=10_000, ge=1)

@@ -140,23 +140,33 @@ async def test_a_stale_revision_changes_nothing(unit_of_work: Any, spec: Spec) -
 
 
 async def test_waiting_lists_the_heads_of_all_queues_first(unit_of_work: Any, spec: Spec) -> None:
+    keyed = {"computation_key": "k"}
+    soon = spec(budget=Budget(1.0, 0.0, NOW + timedelta(seconds=1)))
     await _stored(
         unit_of_work,
-        _training(spec(), 1, computation_key="k1"),
-        _training(spec(priority=5), 2),
-        _training(spec(queue="other"), 3),
-        _training(spec(), 4, ready_time=NOW + timedelta(seconds=1)),
-        _training(spec(), 5, state=TrainingState.PLACED),
+        _training(spec(), 1, **keyed),
+        _training(spec(priority=5), 2, **keyed),
+        _training(spec(queue="other"), 3, **keyed),
+        _training(spec(), 4, ready_time=NOW + timedelta(seconds=2), **keyed),
+        _training(spec(), 5, state=TrainingState.PLACED, **keyed),
+        _training(spec(), 6),
+        _training(soon, 7, **keyed),
     )
 
     async with unit_of_work.view() as view:
         waiting = await view.trainings.waiting(NOW, 10)
         first = await view.trainings.waiting(NOW, 2)
+        keyless = await view.trainings.unsettled(NOW, 10)
+        late = await view.trainings.unsettled(NOW + timedelta(seconds=1), 10)
+        is_any = await view.trainings.is_any_waiting(NOW)
+        was_any = await view.trainings.is_any_waiting(NOW - timedelta(seconds=1))
 
-    assert [item.entry.demand.training[-1] for item in waiting] == ["2", "3", "1"]
-    assert [item.has_key for item in waiting] == [False, False, True]
+    assert [item.entry.demand.training[-1] for item in waiting] == ["2", "3", "1", "7"]
     assert waiting[0].entry.demand.worker == Capacity(1_000, 1 << 30, 0)
     assert first == waiting[:2]
+    assert [item.name[-1] for item in keyless] == ["6"]
+    assert [item.name[-1] for item in late] == ["6", "7"]
+    assert (is_any, was_any) == (True, False)
 
 
 async def test_those_who_joined_come_oldest_first(unit_of_work: Any, spec: Spec) -> None:

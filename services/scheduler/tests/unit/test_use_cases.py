@@ -424,3 +424,14 @@ async def test_what_does_not_exist_is_not_found(scheduler: Any) -> None:
         await scheduler.cancel("trainings/x")
     with pytest.raises(RequestNotFoundError):
         await scheduler.training("r9")
+
+
+async def test_many_who_can_never_be_served_hide_nobody(scheduler: Any, seeded: Spec) -> None:
+    await scheduler.ready()
+    for index in range(70):
+        await scheduler.request(f"gang{index}", seeded(index, resources=Resources(gang_workers=9)))
+    await scheduler.request("small", seeded(70))
+
+    await scheduler.place()
+
+    assert (await scheduler.training("small")).state is TrainingState.PLACED

@@ -85,7 +85,7 @@ def to_waiting(row: Any) -> Waiting:
     worker = Capacity(row.cpu_millis, row.memory_bytes, row.gpu_millis)
     demand = Demand(row.name, worker, row.gang_workers, row.gpu_type, row.allows_spot)
     entry = QueueEntry(demand, row.queue, row.priority)
-    return Waiting(entry, row.reason, bool(row.computation_key), row.deadline_time)
+    return Waiting(entry, row.reason)
 
 
 def allocation_row(allocation: Allocation) -> dict[str, Any]:

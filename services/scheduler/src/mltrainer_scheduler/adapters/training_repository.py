@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from mltrainer_common.database import DatabaseConflictError, upsert
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.rows import changing_columns, to_training, to_waiting, training_row
@@ -22,8 +22,6 @@ _COLUMNS_OF_WAITING = (
     training.c.gpu_type,
     training.c.gang_workers,
     training.c.allows_spot,
-    training.c.deadline_time,
-    training.c.computation_key,
     training.c.reason,
 )
 # Below the number of parameters that a statement may have.
@@ -82,14 +80,25 @@ class SqlTrainingRepository:
         if (await self._connection.execute(statement)).rowcount != 1:
             raise DatabaseConflictError(f"{changed.name} has changed since revision {previous_revision}")
 
+    async def is_any_waiting(self, ready_before: datetime) -> bool:
+        """Tells whether a queued training wants to be looked at."""
+        query = select(training.c.name).where(_ready(ready_before)).limit(1)
+        return (await self._connection.execute(query)).first() is not None
+
+    async def unsettled(self, ready_before: datetime, limit: int) -> list[Training]:
+        """Returns queued trainings without a key or past their deadline, oldest first."""
+        query = select(training).where(_ready(ready_before), ~_settled(ready_before))
+        rows = await self._connection.execute(query.order_by(training.c.name).limit(limit))
+        return [to_training(row) for row in rows]
+
     async def waiting(self, ready_before: datetime, limit: int) -> list[Waiting]:
-        """Returns queued trainings that may be placed, the first of every queue first."""
+        """Returns the other queued trainings, which may be placed, the first of every queue first."""
         position = func.row_number().over(
             partition_by=training.c.queue, order_by=(training.c.priority.desc(), training.c.name)
         )
         ready = (
             select(*_COLUMNS_OF_WAITING, position.label("position"))
-            .where(training.c.state == TrainingState.QUEUED, training.c.ready_time <= ready_before)
+            .where(_ready(ready_before), _settled(ready_before))
             .subquery()
         )
         query = select(ready).order_by(ready.c.position, ready.c.queue).limit(limit)
@@ -176,6 +185,15 @@ class SqlComputationRepository:
         statement = delete(computation).where(_is(old.id), computation.c.revision == old.revision)
         if (await self._connection.execute(statement)).rowcount != 1:
             raise DatabaseConflictError(f"computation {old.id.key} has changed")
+
+
+def _ready(now: datetime) -> ColumnElement[bool]:
+    return and_(training.c.state == TrainingState.QUEUED, training.c.ready_time <= now)
+
+
+def _settled(now: datetime) -> ColumnElement[bool]:
+    is_on_time = or_(training.c.deadline_time.is_(None), training.c.deadline_time > now)
+    return and_(training.c.computation_key != "", is_on_time)
 
 
 def _is(wanted: ComputationId) -> ColumnElement[bool]:

@@ -90,7 +90,7 @@ class ExplainTrainingHandler:
 
 
 def _names(waiting: Sequence[Waiting], queue: str) -> list[str]:
-    entries = by_queue(item.entry for item in waiting if item.has_key)
+    entries = by_queue(item.entry for item in waiting)
     return [entry.demand.training for entry in entries.get(queue, ())]
 
 

@@ -23,6 +23,8 @@ from mltrainer_scheduler.domain.placement import (
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Training, TrainingState
 
 DEADLINE_EXCEEDED = Cause("DEADLINE_EXCEEDED", "the deadline passed before an attempt could begin")
+# Usually capacity ends long before it; reading a deep queue to its end at every event would cost more.
+_SHORT_WINDOW = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,15 @@ class PlaceTrainingsHandler:
         """Makes one pass over the heads of the queues."""
         now = self.clock.now()
         async with self.unit_of_work.view() as view:
-            if not await view.trainings.waiting(now, 1):
+            if not await view.trainings.is_any_waiting(now):
                 return PassResult()
         async with self.unit_of_work() as uow:
-            waiting = await uow.trainings.waiting(now, self.policy.queue_window)
             step = _Pass(self, uow, await uow.knowledge.load(), now)
-            await step.expire([item for item in waiting if _is_late(item, now)])
-            on_time = [item for item in waiting if not _is_late(item, now)]
-            await step.resolve_keyless([item for item in on_time if not item.has_key])
-            await step.place({item.entry.demand.training: item for item in on_time if item.has_key})
+            for training in await uow.trainings.unsettled(now, self.policy.queue_window):
+                await step.settle(training)
+            if not await step.look(_SHORT_WINDOW):
+                await step.look(self.policy.queue_window)
+            await step.place()
             if step.has_changes:
                 await uow.commit()
         return PassResult(tuple(step.placed), step.try_again)
@@ -71,33 +73,38 @@ class _Pass:
         self._uow = uow
         self._knowledge = knowledge
         self._now = now
+        self._candidates: dict[str, Waiting] = {}
+        self._decisions: tuple[Decision, ...] = ()
         self.placed: list[Training] = []
         self.has_changes = False
         self.try_again = False
 
-    async def expire(self, late: list[Waiting]) -> None:
-        for item in late:
-            training = await self._load(item.entry.demand.training)
+    async def settle(self, training: Training) -> None:
+        """Ends a training that is late, or finds out what it computes."""
+        deadline = training.spec.budget.deadline_time if training.spec.budget else None
+        if deadline is not None and deadline <= self._now:
             await self._store(training, lifecycle.fail(training, (), DEADLINE_EXCEEDED, self._now))
             await computations.release(self._uow, training)
-
-    async def resolve_keyless(self, keyless: list[Waiting]) -> None:
-        if self._knowledge.release is None or not self._knowledge.views:
-            return
-        for item in keyless:
-            training = await self._load(item.entry.demand.training)
+        elif self._knowledge.release is not None and self._knowledge.views:
             resolution = await self._handler.resolve(self._uow, training, self._knowledge, self._now)
             await self._store_unplaced(training, resolution)
 
-    async def place(self, candidates: dict[str, Waiting]) -> None:
-        if not candidates:
+    async def look(self, window: int) -> bool:
+        """Plans for the heads of the queues and tells whether those behind them would change nothing."""
+        waiting = await self._uow.trainings.waiting(self._now, window)
+        self._candidates = {item.entry.demand.training: item for item in waiting}
+        self._decisions = ()
+        if waiting:
+            self._decisions = plan((item.entry for item in waiting), await self._nodes())
+        return len(waiting) < window or len(self._decisions) < len(waiting)
+
+    async def place(self) -> None:
+        if not self._decisions:
             return
         cluster_revision = await self._uow.cluster.revision()
-        nodes = await self._nodes()
-        for decision in plan((item.entry for item in candidates.values()), nodes):
-            cluster_revision = await self._carry_out(
-                decision, candidates[decision.training], cluster_revision
-            )
+        for decision in self._decisions:
+            item = self._candidates[decision.training]
+            cluster_revision = await self._carry_out(decision, item, cluster_revision)
 
     async def _nodes(self) -> tuple[Node, ...]:
         cluster = self._uow.cluster
@@ -158,7 +165,3 @@ class _Pass:
         assert training is not None
         assert training.state is TrainingState.QUEUED
         return training
-
-
-def _is_late(item: Waiting, now: datetime) -> bool:
-    return item.deadline_time is not None and item.deadline_time <= now

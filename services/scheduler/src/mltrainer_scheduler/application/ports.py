@@ -31,17 +31,10 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A training that waits for capacity, without its specification.
-
-    Attributes:
-        has_key: False where the tables could not answer yet.
-        reason: Why it waits, as last told.
-    """
+    """A training that waits for capacity, without its specification; `reason` is the one last told."""
 
     entry: QueueEntry
     reason: str
-    has_key: bool
-    deadline_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +76,16 @@ class TrainingRepository(Protocol):
         """
         ...
 
+    async def is_any_waiting(self, ready_before: datetime) -> bool:
+        """Tells whether a queued training wants to be looked at."""
+        ...
+
+    async def unsettled(self, ready_before: datetime, limit: int) -> list[Training]:
+        """Returns queued trainings without a key or past their deadline, oldest first."""
+        ...
+
     async def waiting(self, ready_before: datetime, limit: int) -> list[Waiting]:
-        """Returns queued trainings that may be placed, the first of the queues first."""
+        """Returns the other queued trainings, which may be placed, the first of every queue first."""
         ...
 
     async def joined_to(self, computation: ComputationId) -> list[Training]:

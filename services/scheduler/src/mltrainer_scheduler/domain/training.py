@@ -140,7 +140,7 @@ class SchedulingPolicy:
     max_backoff_s: float = 15.0
     view_grace_s: float = 15.0
     node_silence_s: float = 15.0
-    queue_window: int = 1_000
+    queue_window: int = 10_000
 
     def backoff_s(self, attempt_count: int) -> float:
         """Returns how long to wait after this many attempts."""
