@@ -1,0 +1,1 @@
+"""Rules of experiments: life, validity, evidence."""
