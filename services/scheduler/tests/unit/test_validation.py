@@ -128,8 +128,6 @@ def test_defaults_fill_what_was_left_out(spec: Callable[..., TrainingSpec]) -> N
     filled = with_defaults(spec())
 
     assert filled.evaluation == replace(filled.evaluation, refit_interval_bars=252, embargo_bars=5)
-    assert filled.search is not None
-    assert filled.search.max_trials == 1
     assert filled.queue == "default"
     assert (filled.resources.cpus, filled.resources.memory_bytes, filled.resources.gang_workers) == (
         1.0,

@@ -46,7 +46,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which models may be tried; 0 trials mean one for each."""
+    """Which models may be tried; 0 trials mean one for each that is selected."""
 
     models: tuple[str, ...]
     max_trials: int = 0
@@ -104,11 +104,13 @@ class FieldViolation:
 
 
 def with_defaults(spec: TrainingSpec) -> TrainingSpec:
-    """Fills in what a valid specification left to the scheduler."""
+    """Fills in what a valid specification left to the scheduler.
+
+    How many trials are meant where none are set depends on the models that are selected: the attempt knows.
+    """
     assert spec.target is not None
     assert spec.evaluation is not None
-    assert spec.search is not None
-    evaluation, search, resources = spec.evaluation, spec.search, spec.resources
+    evaluation, resources = spec.evaluation, spec.resources
     return replace(
         spec,
         queue=spec.queue or DEFAULT_QUEUE,
@@ -117,7 +119,6 @@ def with_defaults(spec: TrainingSpec) -> TrainingSpec:
             refit_interval_bars=evaluation.refit_interval_bars or _DEFAULT_REFIT_INTERVAL_BARS,
             embargo_bars=evaluation.embargo_bars or spec.target.horizon_bars,
         ),
-        search=replace(search, max_trials=search.max_trials or len(search.models)),
         resources=replace(
             resources,
             cpus=resources.cpus or 1.0,
