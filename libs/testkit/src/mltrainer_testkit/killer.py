@@ -33,14 +33,18 @@ class Killer:
     """Draws targets from a shuffled deck, so that each has its turn before any has a second one.
 
     Attributes:
-        mean_pause_s: Between two kills; pauses are exponentially distributed.
+        mean_pause_s: Between two kills, at least; pauses are exponentially distributed.
+        most_down: How many processes may be down at a time: on a slow machine nothing would be up otherwise.
     """
 
     stack: RunningStack
     random: random.Random
     mean_pause_s: float
+    most_down: int = 2
     kills: list[Kill] = field(default_factory=list)
+    _rounds: int = 0
     _deck: list[str] = field(default_factory=list)
+    _down: int = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Kills until told to stop, and returns when everything is back.
@@ -54,7 +58,13 @@ class Killer:
                     pause_s = min(self.random.expovariate(1 / self.mean_pause_s), 3 * self.mean_pause_s)
                     await asyncio.wait_for(stop.wait(), pause_s)
                 except TimeoutError:
-                    self._kill_one(recoveries)
+                    if self._down < self.most_down:
+                        self._kill_one(recoveries)
+
+    @property
+    def has_reached_all(self) -> bool:
+        """Whether every target had its turn."""
+        return self._rounds > 1 or (self._rounds == 1 and not self._deck)
 
     def summary(self) -> str:
         """Says how often each target was killed and how long recoveries took."""
@@ -75,6 +85,7 @@ class Killer:
     def _kill_one(self, recoveries: asyncio.TaskGroup) -> None:
         ready = {record.name: record for record in self.stack.record().processes if _is_ready(record)}
         if not self._deck:
+            self._rounds += 1
             self._deck = [record.name for record in self.stack.record().processes] + [ATTEMPT]
             self.random.shuffle(self._deck)
         target = next((name for name in self._deck if name == ATTEMPT or name in ready), None)
@@ -93,6 +104,7 @@ class Killer:
 
     async def _await_recovery(self, target: str, victim: ProcessIdentity) -> None:
         start_s = time.monotonic()
+        self._down += 1
         try:
             async with asyncio.timeout(_RECOVERY_TIMEOUT_S):
                 while not self._is_back(target, victim):  # noqa: ASYNC110 - another process decides
@@ -101,6 +113,8 @@ class Killer:
             raise TimeoutError(
                 f"{target} is not back {_RECOVERY_TIMEOUT_S:.0f} s after it was killed"
             ) from error
+        finally:
+            self._down -= 1
         self.kills.append(Kill(target, time.monotonic() - start_s))
 
     def _is_back(self, target: str, victim: ProcessIdentity) -> bool:

@@ -3,12 +3,13 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
+from google.protobuf.message import Message
 from mltrainer.feature.v1.feature_service_pb2 import (
     GetBarImportRequest,
     GetFeatureViewRequest,
@@ -25,13 +26,14 @@ from mltrainer_cli.record import SupervisorRecord
 from mltrainer_cli.stack import StackOptions
 from mltrainer_common.content_store import ContentStore
 from mltrainer_common.settings import PlatformSettings
+from mltrainer_messaging.broker import BrokerUnavailableError
 from mltrainer_sdk import Client, Role, RpcFailure
 from opentelemetry.trace import Tracer
 
 SYMBOLS = bundled_symbols()[:3]
 VIEW = "market_volatility"
-FIRST_DAY = date(2016, 1, 1)
-FIRST_TEST_TIME = datetime(2019, 1, 1, tzinfo=UTC)
+FIRST_DAY = date(2010, 1, 1)
+FIRST_TEST_TIME = datetime(2016, 1, 1, tzinfo=UTC)
 AS_OF = datetime(2019, 12, 31, 21, tzinfo=UTC)
 _CLOSE = time(21, 0, tzinfo=UTC)
 _POLL_S = 0.1
@@ -92,13 +94,15 @@ def running_stack(
         stack.stop()
 
 
-async def load_bars(stack: RunningStack, client: Client) -> int:
-    """Loads the bundled closing prices of a few symbols and returns how many bars there are.
+async def load_bars(
+    stack: RunningStack, client: Client, symbols: Sequence[str] = SYMBOLS, first_day: date = FIRST_DAY
+) -> int:
+    """Loads the bundled closing prices of symbols and returns how many bars there are.
 
     Raises:
         AssertionError: The load failed.
     """
-    content = await asyncio.to_thread(_bars_csv)
+    content = await asyncio.to_thread(_bars_csv, symbols, first_day)
     store = ContentStore(str(stack.data.path / "artifacts"))
     digest = await asyncio.to_thread(store.put_bytes, content)
     loaded = await client.feature.ImportBars(ImportBarsRequest(sha256=digest))
@@ -120,6 +124,18 @@ async def wait_for_rows(client: Client, at_least: int, timeout_s: float = 60.0) 
             if view is not None and view.row_count >= at_least:
                 return view.row_count
             await asyncio.sleep(_POLL_S)
+
+
+async def publish_patiently(client: Client, event: Message, event_id: str, timeout_s: float = 120.0) -> None:
+    """Publishes an event as a careful producer does: again under the same id until the broker has it."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            try:
+                await client.publish(event, event_id)
+            except BrokerUnavailableError:
+                await asyncio.sleep(_POLL_S)
+            else:
+                return
 
 
 def cheap_request(request_id: str, seed: int, study: str = "cheap", alias: str = "") -> TrainingRequested:
@@ -145,12 +161,12 @@ def cheap_request(request_id: str, seed: int, study: str = "cheap", alias: str =
     return asked
 
 
-def _bars_csv() -> bytes:
+def _bars_csv(symbols: Sequence[str], first_day: date) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["symbol", "event_time", "close"])
     for price in bundled_prices():
-        if price.symbol in SYMBOLS and FIRST_DAY <= price.day <= AS_OF.date():
+        if price.symbol in symbols and first_day <= price.day <= AS_OF.date():
             close = datetime.combine(price.day, _CLOSE)
             writer.writerow([price.symbol, close.isoformat(), repr(price.price_usd)])
     return text.getvalue().encode()
