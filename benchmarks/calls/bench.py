@@ -11,6 +11,7 @@ import json
 import statistics
 import tempfile
 import time
+import tomllib
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import cycle
@@ -182,6 +183,11 @@ COLUMNS = (("p50 ms", 15), ("p99 ms", 15), ("server CPU µs", 15), ("chain adds 
 HEADER = f"{'call':<14}{'callers':>8}" + "".join(f"  {title:>{width}}" for title, width in COLUMNS)
 
 
+def bound_us() -> int:
+    ranges = tomllib.loads(Path(__file__).with_name("ranges.toml").read_text())
+    return int(ranges["bound"]["chain_cpu_us"])
+
+
 def table(result: dict[str, Any]) -> str:
     lines = [f"sampling {result['trace_ratio']:.0%}; each pair is bare / with our chain", HEADER]
     for title, target in result["targets"].items():
@@ -201,12 +207,12 @@ def table(result: dict[str, Any]) -> str:
     median_us, floor_us = result["chain_cpu_us"]["median"], result["chain_cpu_floor_us"]
     lines.append(
         f"the chain costs {median_us:.0f} µs of server CPU per call by the median of all pairs, "
-        f"{floor_us:.0f} µs by the least disturbed rounds"
+        f"{floor_us:.0f} µs by the least disturbed rounds; the bound is {bound_us()} µs"
     )
     return "\n".join(lines)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=640, help="calls of each variant in each round")
@@ -218,7 +224,8 @@ def main() -> None:
     print(table(result))
     if options.output:
         options.output.write_text(json.dumps(result, indent=1) + "\n")
+    return int(result["chain_cpu_us"]["median"] > bound_us())
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 from mltrainer_cli.stack import package_of
-from mltrainer_common.service import ServiceContext, ServiceParts, run_service
+from mltrainer_common.service import Loop, ServiceContext, ServiceParts, run_service
 
 CPU_METHOD = "/bench.v1.Process/CpuTime"
 
@@ -33,7 +33,7 @@ async def serve_bare(parts: ServiceParts, port_file: Path) -> None:
     for add in parts.servicers:
         add(server)
     _, service, method = CPU_METHOD.split("/")
-    handlers = {method: grpc.unary_unary_rpc_method_handler(cpu_time)}
+    handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(cpu_time)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -51,8 +51,8 @@ def with_bare_port(
 ) -> Callable[[ServiceContext, Any], Coroutine[Any, Any, ServiceParts]]:
     async def assemble_both(context: ServiceContext, settings: Any) -> ServiceParts:
         parts = await assemble(context, settings)
-        background = {**parts.background, "bare": partial(serve_bare, parts, port_file)}
-        return replace(parts, background=background)
+        bare: Loop = partial(serve_bare, parts, port_file)
+        return replace(parts, background={**parts.background, "bare": bare})
 
     return assemble_both
 

@@ -202,7 +202,7 @@ async def until(condition: Callable[[], bool], process: "subprocess.Popen[Any]")
     until_s = time.monotonic() + TIMEOUT_S
     while not condition():
         if process.poll() is not None or time.monotonic() > until_s:
-            raise RuntimeError(f"{process.args} did not start: see its log")
+            raise RuntimeError("a measured service did not start: see its log")
         await asyncio.sleep(0.05)
 
 
