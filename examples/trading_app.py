@@ -15,7 +15,8 @@ async def main(data_directory: str, model: str, symbols: list[str]) -> None:
     async with Client.connect(data_directory, subject="trading-app", roles=[Role.TRADER]) as client:
         deployment = await client.serving.GetDeployment(GetDeploymentRequest(name=f"deployments/{model}"))
         references = await client.feature_references(deployment.feature_names)
-        vectors = await client.get_features(symbols, references)
+        # The bundled prices end in 2022: a real trading app leaves `allow_stale` out.
+        vectors = await client.get_features(symbols, references, allow_stale=True)
         if not vectors.is_complete:
             print("some features are missing; rows without them have no prediction")
         answer = await client.predict(model, vectors.values, symbols=symbols)

@@ -1,21 +1,26 @@
 """Executes the snippets of the README and the examples against a running stack."""
 
 import asyncio
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 from mltrainer.scheduler.v1.resources_pb2 import Training
 from mltrainer.serving.v1.serving_service_pb2 import GetDeploymentRequest
 from mltrainer_cli.market_data import bundled_symbols
+from mltrainer_common.discovery import read_endpoints
 from mltrainer_sdk import Client, RpcFailure
 from mltrainer_testkit.stack import RunningStack, cheap_request, load_bars, running_stack, wait_for_rows
+from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.integration
 
@@ -25,6 +30,7 @@ _SNIPPET = re.compile(
     r"<!-- executed: (?P<name>[a-z ]+) -->\n```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL
 )
 SNIPPETS = {match["name"]: match for match in _SNIPPET.finditer((ROOT / "README.md").read_text())}
+TELEMETRY = yaml.safe_load((ROOT / "docs/telemetry.yaml").read_text())
 _TIMEOUT_S = 120
 
 
@@ -101,3 +107,45 @@ def test_the_examples_do_what_they_say(stack: RunningStack) -> None:
     assert re.search(r"AAPL: -?\d+\.\d+ by version 1 \(champion\)", predicted)
     assert "STATE_COMPLETED" in produced or "STATE_DEDUPLICATED" in produced
     assert raw.startswith("mltrainer.scheduler.training-requested.v1 partition")
+
+
+def test_every_metric_is_listed_in_the_telemetry_document_and_the_other_way_round(
+    stack: RunningStack,
+) -> None:
+    endpoints = read_endpoints(stack.data.endpoints_file)
+    addresses = [entry.metrics_address for instances in endpoints.values() for entry in instances.values()]
+
+    emitted = set().union(*(_metrics(address) for address in addresses if address))
+
+    assert emitted == set(TELEMETRY["metrics"])
+
+
+def _metrics(address: str) -> set[str]:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+        families = text_string_to_metric_families(response.read().decode())
+        return {family.name for family in families if family.name.startswith("mltrainer_")}
+
+
+def test_every_span_is_listed_in_the_telemetry_document_with_its_attributes(stack: RunningStack) -> None:
+    patterns = {
+        re.compile(pattern): set(entry["attributes"]) for pattern, entry in TELEMETRY["spans"].items()
+    }
+    files = sorted((stack.data.path / "traces").glob("*.jsonl"))
+
+    unlisted = {
+        (name, tuple(sorted(attributes)))
+        for file in files
+        for name, attributes in _spans(file)
+        if not any(pattern.fullmatch(name) and attributes <= known for pattern, known in patterns.items())
+    }
+
+    assert files
+    assert unlisted == set()
+
+
+def _spans(file: Path) -> Iterator[tuple[str, set[str]]]:
+    for line in file.read_text().splitlines():
+        for resource in json.loads(line)["resourceSpans"]:
+            for scope in resource["scopeSpans"]:
+                for span in scope["spans"]:
+                    yield span["name"], {attribute["key"] for attribute in span["attributes"]}

@@ -209,11 +209,14 @@ class Client:
         raise TrainingNotFinishedError(request_id, training, timeout_s)
 
     async def get_features(
-        self, symbols: Sequence[str], names: Sequence[str] | str
+        self, symbols: Sequence[str], names: Sequence[str] | str, *, allow_stale: bool = False
     ) -> features.FeatureVectors:
-        """Reads the newest features of symbols: `view:feature` names, or the name of a feature service."""
+        """Reads the newest features of symbols: `view:feature` names, or the name of a feature service.
+
+        Values older than their view's TTL on the market clock are NaN unless `allow_stale`.
+        """
         response = await self._online_features(features.to_request(symbols, names))
-        return features.from_response(symbols, response)
+        return features.from_response(symbols, response, allow_stale=allow_stale)
 
     async def feature_references(self, names: Sequence[str]) -> list[str]:
         """Turns the feature names of a model into the `view:feature` names that `get_features` reads.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -35,7 +35,7 @@ class FeatureVectors:
     """Online features of several symbols.
 
     Attributes:
-        values: float64 [symbols, features]; NaN where the status is not PRESENT.
+        values: float64 [symbols, features]; NaN where the status is not PRESENT, or stale and not allowed.
         statuses: Same shape.
         event_times: Same shape; None where nothing was found.
     """
@@ -60,8 +60,15 @@ def to_request(symbols: Sequence[str], features: Sequence[str] | str) -> GetOnli
     return GetOnlineFeaturesRequest(features=FeatureList(val=features), entities=entities)
 
 
-def from_response(symbols: Sequence[str], response: GetOnlineFeaturesResponse) -> FeatureVectors:
+_FRESH = frozenset({FeatureStatus.PRESENT})
+_KNOWN = frozenset({FeatureStatus.PRESENT, FeatureStatus.OUTSIDE_MAX_AGE})
+
+
+def from_response(
+    symbols: Sequence[str], response: GetOnlineFeaturesResponse, *, allow_stale: bool
+) -> FeatureVectors:
     """Arranges the columns of the answer as a matrix; the entity column is left out."""
+    usable = _KNOWN if allow_stale else _FRESH
     names = list(response.metadata.feature_names.val)
     columns = [(name, column) for name, column in zip(names, response.results, strict=True) if name != ENTITY]
     values = np.full((len(symbols), len(columns)), np.nan)
@@ -71,8 +78,8 @@ def from_response(symbols: Sequence[str], response: GetOnlineFeaturesResponse) -
         for row in range(len(symbols)):
             status = FeatureStatus(column.statuses[row])
             statuses[row].append(status)
-            times[row].append(_time(column, row) if status is FeatureStatus.PRESENT else None)
-            if status is FeatureStatus.PRESENT:
+            times[row].append(_time(column, row) if status in _KNOWN else None)
+            if status in usable:
                 values[row, index] = _number(column.values[row])
     return FeatureVectors(
         tuple(symbols),
@@ -86,8 +93,6 @@ def from_response(symbols: Sequence[str], response: GetOnlineFeaturesResponse) -
 def _time(column: Any, row: int) -> datetime | None:
     if row >= len(column.event_timestamps):
         return None
-    from datetime import UTC
-
     time: datetime = column.event_timestamps[row].ToDatetime(UTC)
     return time
 
