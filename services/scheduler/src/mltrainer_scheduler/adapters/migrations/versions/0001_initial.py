@@ -15,6 +15,7 @@ _ACTIVE = sa.text("state IN ('QUEUED', 'JOINED')")
 def upgrade() -> None:
     create_messaging_tables(op)
     _create_trainings()
+    _create_computations()
     _create_allocations()
     _create_replicas()
 
@@ -52,6 +53,9 @@ def _create_trainings() -> None:
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("traceparent", sa.String),
     )
+
+
+def _create_computations() -> None:
     op.create_index("training_study", "training", ["study", "name"])
     op.create_index(
         "training_waiting",

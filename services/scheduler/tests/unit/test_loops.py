@@ -1,0 +1,77 @@
+import asyncio
+from typing import Any
+
+import pytest
+from mltrainer_common.database import DatabaseUnavailableError
+from mltrainer_scheduler.application.place_trainings import PassResult
+from mltrainer_scheduler.entrypoints.instruments import SchedulerInstruments
+from mltrainer_scheduler.entrypoints.loops import LeaseLoop, PlacementLoop, Wake
+from prometheus_client import CollectorRegistry
+
+
+class RecordedLeases:
+    """Notes what the loop does and ends it after a number of looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.done: list[str] = []
+        self._looks = looks
+
+    async def __call__(self) -> list[Any]:
+        self.done.append("lapse")
+        if self.done.count("lapse") == self._looks:
+            raise asyncio.CancelledError
+        return []
+
+    async def extend_all(self) -> int:
+        self.done.append("extend")
+        return 0
+
+
+async def _run(leases: RecordedLeases, *ticks_s: float) -> None:
+    ticks = iter(ticks_s)
+    instruments = SchedulerInstruments(CollectorRegistry())
+    loop = LeaseLoop(leases, Wake(), instruments, lambda: next(ticks), interval_s=0.0, stall_s=11.0)  # type: ignore[arg-type]
+    with pytest.raises(asyncio.CancelledError):
+        await loop.run()
+
+
+async def test_leases_are_extended_once_at_the_start() -> None:
+    leases = RecordedLeases(looks=3)
+
+    await _run(leases, 0.0, 0.1, 1.0, 1.1, 2.0)
+
+    assert leases.done == ["extend", "lapse", "lapse", "lapse"]
+
+
+async def test_leases_are_extended_after_the_scheduler_itself_was_suspended() -> None:
+    leases = RecordedLeases(looks=2)
+
+    await _run(leases, 0.0, 0.1, 60.0, 60.1)
+
+    assert leases.done == ["extend", "lapse", "extend", "lapse"]
+
+
+async def test_placement_goes_on_at_once_while_it_learns_and_survives_outages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mltrainer_scheduler.entrypoints.loops._PAUSE_S", 0.0)
+    answers: list[Any] = [
+        DatabaseUnavailableError("away"),
+        PassResult(try_again=True),
+        asyncio.CancelledError(),
+    ]
+
+    async def place() -> PassResult:
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    wake = Wake()
+    wake.notify()
+    loop = PlacementLoop(place, wake, SchedulerInstruments(CollectorRegistry()), interval_s=60.0)
+
+    with pytest.raises(asyncio.CancelledError):
+        await loop.run()
+
+    assert answers == []
