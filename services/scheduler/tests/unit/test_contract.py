@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mltrainer.scheduler.v1 import events_pb2, resources_pb2, scheduler_service_pb2
 from mltrainer.trainer.v1 import events_pb2 as trainer_events
@@ -54,6 +54,7 @@ specs = st.builds(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(specs)
 def test_a_specification_survives_the_wire(spec: TrainingSpec) -> None:
     message = resources_pb2.TrainingSpec.FromString(from_spec(spec).SerializeToString())

@@ -2,7 +2,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mltrainer_scheduler.domain.placement import (
     Capacity,
@@ -23,6 +23,8 @@ from mltrainer_scheduler.domain.training import Share
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 GIB = 1 << 30
+# Machines that run tests are shared and slow at times.
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def node(name: str, gpus: int, free_gpus: int, cpus: int = 64, gpu_type: str = "") -> Node:
@@ -177,6 +179,7 @@ def queues(draw: st.DrawFn) -> list[QueueEntry]:
     ]
 
 
+@relaxed
 @given(clusters(), queues())
 def test_nothing_is_allocated_beyond_what_is_free(nodes: list[Node], entries: list[QueueEntry]) -> None:
     demands = {item.demand.training: item.demand for item in entries}
@@ -194,6 +197,7 @@ def test_nothing_is_allocated_beyond_what_is_free(nodes: list[Node], entries: li
         assert taken.gpu_millis <= item.free.gpu_millis
 
 
+@relaxed
 @given(clusters(), queues())
 def test_every_gang_is_whole_on_suitable_nodes_and_decided_once(
     nodes: list[Node], entries: list[QueueEntry]
@@ -215,6 +219,7 @@ def test_every_gang_is_whole_on_suitable_nodes_and_decided_once(
             assert len({share.node for share in decision.shares}) == len(decision.shares)
 
 
+@relaxed
 @given(clusters(), queues(), st.randoms())
 def test_the_order_of_what_is_known_changes_nothing(
     nodes: list[Node], entries: list[QueueEntry], random: object
@@ -226,6 +231,7 @@ def test_the_order_of_what_is_known_changes_nothing(
     assert plan(shuffled_entries, shuffled_nodes) == plan(entries, nodes)
 
 
+@relaxed
 @given(clusters(), queues())
 def test_a_refusal_is_right_that_nothing_fits(nodes: list[Node], entries: list[QueueEntry]) -> None:
     for item in entries:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mltrainer_scheduler.application.renew_allocations import Claim
 from mltrainer_scheduler.domain.catalogue import ViewVersion
@@ -168,7 +168,7 @@ class World:
         return next((item for item in trainings if item.request_id == f"r{which}"), None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=40))
 def test_every_request_ends_exactly_once_whatever_happens(
     make_scheduler: Callable[..., Any],
@@ -186,7 +186,7 @@ def test_every_request_ends_exactly_once_whatever_happens(
     asyncio.run(run())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=25))
 def test_announcements_may_come_after_the_requests(
     make_scheduler: Callable[..., Any],
