@@ -33,6 +33,7 @@ from mltrainer_experiment.application.define_experiment import (
 )
 from mltrainer_experiment.application.judge_experiment import (
     DecideExperimentsHandler,
+    GetExperimentHandler,
     GetResultHandler,
     JudgeExperiment,
 )
@@ -119,8 +120,8 @@ def _servicers(
         start=StartExperimentHandler(unit_of_work, table, clock),
         stop=StopExperimentHandler(unit_of_work, table, judge, clock),
         assign=assign,
-        get_result=GetResultHandler(reader, table, judge),
-        table=table,
+        get_result=GetResultHandler(reader, judge),
+        get=GetExperimentHandler(reader),
         reader=reader,
     )
     flags = FlagUseCases(

@@ -19,8 +19,13 @@ from mltrainer_experiment.application.define_experiment import (
     CreateExperiment,
     CreateExperimentHandler,
     StartExperimentHandler,
+    StopExperimentHandler,
 )
-from mltrainer_experiment.application.judge_experiment import JudgeExperiment
+from mltrainer_experiment.application.judge_experiment import (
+    GetExperimentHandler,
+    GetResultHandler,
+    JudgeExperiment,
+)
 from mltrainer_experiment.application.ports import ExperimentEnded
 from mltrainer_experiment.application.record_observations import (
     Reception,
@@ -31,6 +36,7 @@ from mltrainer_experiment.application.split_table import RefreshSplits, SplitTab
 from mltrainer_experiment.domain.analysis import Observations
 from mltrainer_experiment.domain.errors import (
     ExperimentExistsError,
+    ExperimentNotFoundError,
     ModelHasActiveExperimentError,
     RequestIdReusedError,
 )
@@ -199,6 +205,21 @@ async def test_of_concurrent_starts_for_one_model_one_wins(store: Any, make: Any
     (winner,) = [one for one in results if not isinstance(one, BaseException)]
     assert len(refusals) == 5
     assert {one.active for one in refusals} == {winner.name}
+
+
+async def test_what_another_instance_has_just_made_can_be_read_and_stopped(store: Any, make: Any) -> None:
+    await _add(store, make.experiment())
+    judge = JudgeExperiment(store.reader, ManualClock(), 20)
+
+    found = await GetExperimentHandler(store.reader)("blue")
+    result = await GetResultHandler(store.reader, judge)("blue")
+    stopped = await StopExperimentHandler(store.unit_of_work, SplitTable(), judge, ManualClock())("blue")
+
+    assert found == make.experiment()
+    assert result.experiment_id == "blue"
+    assert stopped.state is ExperimentState.STOPPED
+    with pytest.raises(ExperimentNotFoundError):
+        await GetExperimentHandler(store.reader)("none")
 
 
 async def test_another_instance_takes_over_what_this_one_has_changed(store: Any, make: Any) -> None:

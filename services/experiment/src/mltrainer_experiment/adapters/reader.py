@@ -18,6 +18,13 @@ class SqlExperimentReader:
 
     database: Database
 
+    async def experiment(self, experiment_id: str) -> Experiment | None:
+        """Returns an experiment."""
+        statement = select(tables.experiment).where(tables.experiment.c.experiment_id == experiment_id)
+        async with self.database.snapshot() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return read_experiment(row) if row else None
+
     async def experiments(self, after_id: str, limit: int) -> Sequence[Experiment]:
         """Lists experiments by id, after one."""
         table = tables.experiment

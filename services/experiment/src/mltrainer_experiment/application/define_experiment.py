@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mltrainer_experiment.application.judge_experiment import JudgeExperiment
+from mltrainer_experiment.application.judge_experiment import JudgeExperiment, find_experiment
 from mltrainer_experiment.application.ports import (
     Clock,
     ExperimentEnded,
@@ -100,7 +100,7 @@ class StopExperimentHandler:
 
     async def __call__(self, experiment_id: str) -> Experiment:
         """Returns the stopped experiment; one that has ended stays as it is."""
-        result = await self.judge(self.table.split(experiment_id).experiment)
+        result = await self.judge(await find_experiment(self.judge.reader, experiment_id))
         async with self.unit_of_work() as uow:
             await uow.experiments.lock()
             experiment = await _existing(uow, experiment_id)

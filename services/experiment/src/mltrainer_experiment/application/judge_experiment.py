@@ -10,7 +10,31 @@ from mltrainer_experiment.application.ports import (
 )
 from mltrainer_experiment.application.split_table import SplitTable
 from mltrainer_experiment.domain.analysis import Conclusion, Result, analyse
-from mltrainer_experiment.domain.experiment import Experiment, ExperimentState
+from mltrainer_experiment.domain.errors import ExperimentNotFoundError
+from mltrainer_experiment.domain.experiment import Experiment, ExperimentState, experiment_name
+
+
+async def find_experiment(reader: ExperimentReader, experiment_id: str) -> Experiment:
+    """Returns an experiment, also one that another instance has just made.
+
+    Raises:
+        ExperimentNotFoundError: There is none.
+    """
+    experiment = await reader.experiment(experiment_id)
+    if experiment is None:
+        raise ExperimentNotFoundError(experiment_name(experiment_id))
+    return experiment
+
+
+@dataclass(frozen=True, slots=True)
+class GetExperimentHandler:
+    """Returns an experiment or raises ExperimentNotFoundError."""
+
+    reader: ExperimentReader
+
+    async def __call__(self, experiment_id: str) -> Experiment:
+        """Returns the experiment."""
+        return await find_experiment(self.reader, experiment_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +56,6 @@ class GetResultHandler:
     """Answers with the present result; a decided experiment keeps the one that decided it."""
 
     reader: ExperimentReader
-    table: SplitTable
     judge: JudgeExperiment
 
     async def __call__(self, experiment_id: str) -> Result:
@@ -41,7 +64,7 @@ class GetResultHandler:
         Raises:
             ExperimentNotFoundError: There is no such experiment.
         """
-        experiment = self.table.split(experiment_id).experiment
+        experiment = await find_experiment(self.reader, experiment_id)
         kept = None
         if experiment.state is ExperimentState.DECIDED:
             kept = await self.reader.decided_result(experiment_id)

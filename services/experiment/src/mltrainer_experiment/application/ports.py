@@ -122,6 +122,10 @@ class UnitOfWorkFactory(Protocol):
 class ExperimentReader(Protocol):
     """Answers questions outside any write transaction."""
 
+    async def experiment(self, experiment_id: str) -> Experiment | None:
+        """Returns an experiment."""
+        ...
+
     async def experiments(self, after_id: str, limit: int) -> Sequence[Experiment]:
         """Lists experiments by id, after one."""
         ...

@@ -13,9 +13,8 @@ from mltrainer_experiment.application.define_experiment import (
     StartExperimentHandler,
     StopExperimentHandler,
 )
-from mltrainer_experiment.application.judge_experiment import GetResultHandler
+from mltrainer_experiment.application.judge_experiment import GetExperimentHandler, GetResultHandler
 from mltrainer_experiment.application.ports import ExperimentReader
-from mltrainer_experiment.application.split_table import SplitTable
 from mltrainer_experiment.domain.validation import parse_experiment
 from mltrainer_experiment.wire import requests
 from mltrainer_experiment.wire import resources as wire
@@ -30,7 +29,7 @@ class ExperimentUseCases:
     stop: StopExperimentHandler
     assign: AssignUnitHandler
     get_result: GetResultHandler
-    table: SplitTable
+    get: GetExperimentHandler
     reader: ExperimentReader
 
 
@@ -48,7 +47,7 @@ class ExperimentApi(ExperimentServiceServicer):
 
     async def GetExperiment(self, request: api.GetExperimentRequest, context: Any) -> resources.Experiment:
         """Returns an experiment."""
-        return wire.encode_experiment(self._use.table.split(parse_experiment(request.name)).experiment)
+        return wire.encode_experiment(await self._use.get(parse_experiment(request.name)))
 
     async def ListExperiments(
         self, request: api.ListExperimentsRequest, context: Any
