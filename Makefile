@@ -53,7 +53,9 @@ types: setup ## Check the types
 imports: setup ## Check the import contracts
 	lint-imports --no-cache | tail -n 20
 
+# Consul takes minutes to build once; the tests that need it come last and wait for it, or skip with the reason.
 test: check ## What CI calls: checks, then unit, component and integration tests
+	(nice python -m mltrainer_testkit.consul tests/integration/consul_build >/dev/null 2>&1 &)
 	coverage erase
 	pytest -p no:cacheprovider --cov --cov-report= libs services tests
 	coverage report --fail-under=85 | tail -n 1
