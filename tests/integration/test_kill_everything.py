@@ -31,6 +31,7 @@ from mltrainer_testkit.stack import (
 SERVICES = ("registry", "feature", "scheduler", "trainer", "serving")
 ALIAS = "candidate"
 LEASE_S = 12
+TRAININGS = int(os.environ.get("MLTRAINER_CHAOS_TRAININGS", "12"))
 _SETTLE_S = 60.0
 _QUIET_S = 2.0
 
@@ -55,15 +56,14 @@ class Plan:
 
     @classmethod
     def from_environment(cls) -> "Plan":
-        trainings = int(os.environ.get("MLTRAINER_CHAOS_TRAININGS", "12"))
         seed = int(os.environ.get("MLTRAINER_CHAOS_SEED", str(secrets.randbelow(1_000_000))))
         return cls(
-            trainings,
+            TRAININGS,
             seed,
             send_pause_s=1.0,
-            kill_pause_s=float(os.environ.get("MLTRAINER_CHAOS_PAUSE_S", "2.0" if trainings < 50 else "4.0")),
-            kill_longer_s=8.0 + 2.0 * max(0, trainings - 12),
-            finish_s=120.0 + 8.0 * trainings,
+            kill_pause_s=float(os.environ.get("MLTRAINER_CHAOS_PAUSE_S", "2.0" if TRAININGS < 50 else "4.0")),
+            kill_longer_s=8.0 + 2.0 * max(0, TRAININGS - 12),
+            finish_s=120.0 + 8.0 * TRAININGS,
         )
 
 
@@ -87,6 +87,7 @@ def _say(text: str) -> None:
 
 @pytest.mark.integration
 @pytest.mark.chaos
+@pytest.mark.timeout(420 + 18 * TRAININGS)
 async def test_nothing_is_lost_or_done_twice_while_everything_is_killed(tmp_path: Path) -> None:
     plan = Plan.from_environment()
     _say(f"\nMLTRAINER_CHAOS_SEED={plan.seed} MLTRAINER_CHAOS_TRAININGS={plan.trainings}")
