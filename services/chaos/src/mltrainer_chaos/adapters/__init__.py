@@ -1,0 +1,1 @@
+"""Databases, processes and probes."""

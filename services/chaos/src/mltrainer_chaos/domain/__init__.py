@@ -1,0 +1,1 @@
+"""Rules of chaos experiments: their format, their verdicts, their faults."""
