@@ -1,0 +1,1 @@
+"""Database and price file of cost-optimizer."""

@@ -1,0 +1,1 @@
+"""Translates between contracts and values."""
