@@ -1,0 +1,1 @@
+"""Databases, the content store and the scraper."""
