@@ -1,13 +1,14 @@
 """Takes bars from events."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from mltrainer.feature.v1.events_pb2 import BarClosed
 from mltrainer_common.database import Database
 from mltrainer_messaging.envelope import Event
-from mltrainer_messaging.subscriptions import ConsumerGroup, subscribe_batch
+from mltrainer_messaging.subscriptions import ConsumerGroup, TransientError, subscribe_batch
 
 from mltrainer_feature.application.record_bars import RecordBarsHandler
 from mltrainer_feature.wire.events import to_received_bars
@@ -15,14 +16,47 @@ from mltrainer_feature.wire.events import to_received_bars
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class OnBarsClosed:
-    """Stores a batch of bars in one transaction."""
+@dataclass(slots=True)
+class _Batch:
+    """Bars of several partitions that share one transaction."""
 
-    record_bars: RecordBarsHandler
+    events: list[Event[BarClosed]] = field(default_factory=list)
+    is_taken: bool = False
+    error: Exception | None = None
+
+
+class OnBarsClosed:
+    """Stores bars; batches that arrive while a transaction runs share the next one.
+
+    A day's bars come from every partition at once, and most of the cost is by transaction, not by bar. Nobody
+    returns before the transaction that holds its events has committed, so offsets follow effects as before.
+    """
+
+    def __init__(self, record_bars: RecordBarsHandler) -> None:
+        self._record_bars = record_bars
+        self._forming = _Batch()
+        self._lock = asyncio.Lock()
 
     async def __call__(self, events: Sequence[Event[BarClosed]]) -> None:
-        recorded = await self.record_bars(to_received_bars(events))
+        batch = self._forming
+        batch.events.extend(events)
+        async with self._lock:
+            if not batch.is_taken:
+                self._forming = _Batch()
+                await self._record(batch)
+        if batch.error is not None:
+            raise batch.error
+
+    async def _record(self, batch: _Batch) -> None:
+        batch.is_taken = True
+        # Stands until the commit, so that whoever waits fails too when this is cancelled.
+        batch.error = TransientError("the transaction shared with other partitions did not commit")
+        try:
+            recorded = await self._record_bars(to_received_bars(batch.events))
+        except Exception as error:  # noqa: BLE001 - every member of the batch raises it
+            batch.error = error
+            return
+        batch.error = None
         for refusal in recorded.refusals:
             _log.warning("bar_refused", symbol=refusal.symbol, reason=refusal.reason, field=refusal.field)
 
