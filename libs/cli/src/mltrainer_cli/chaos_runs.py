@@ -51,7 +51,7 @@ def run_to_json(run: "ChaosRun") -> dict[str, Any]:
 def summary(run: "ChaosRun") -> dict[str, Any]:
     """Returns what a person wants to know of a run first."""
     return {
-        "name": run.name or "-",
+        "name": run.name.removeprefix("chaosRuns/") or None,
         "title": run.title,
         "state": _state(run) if run.name else "dry run",
         "verdict": run.verdict or None,
@@ -76,24 +76,33 @@ class Narration:
 
     def __call__(self, run: "ChaosRun") -> None:
         """Looks at the run as it is now."""
-        if run.name and _state(run) != self._state:
-            self._state = _state(run)
-            self.tell(f"{run.name} is {self._state}")
-        for fault in run.faults[self._faults :]:
-            self.tell(f"  {_clock(fault.inject_time)} {fault.fault or 'fault'}: {fault.target}")
-        self._faults = len(run.faults)
-        for probe in run.probes:
-            self._probe(probe)
+        news = sorted([*self._new_faults(run), *self._turned_probes(run)])
+        change = [f"{run.name} is {_state(run)}"] if _state(run) != self._state else []
+        self._state = _state(run)
+        lines = [line for _, line in news]
+        for line in (*lines, *change) if run.verdict else (*change, *lines):
+            self.tell(line)
 
-    def _probe(self, probe: Any) -> None:
-        time = probe.probe_time.ToJsonString()
-        seen_time, held = self._seen.get(probe.probe, ("", None))
-        if time <= seen_time:
-            return
-        self._seen[probe.probe] = (time, probe.passed)
-        if probe.passed is not held:
-            outcome = "holds" if probe.passed else f"does not hold: {probe.output}"
-            self.tell(f"  {_clock(probe.probe_time)} {probe.phase}: {probe.probe} {outcome}")
+    def _new_faults(self, run: "ChaosRun") -> list[tuple[str, str]]:
+        new, self._faults = run.faults[self._faults :], len(run.faults)
+        times = [_moment(fault.inject_time) for fault in new]
+        return [
+            (time, f"  {time[11:]} {fault.fault} hits {fault.target}")
+            for time, fault in zip(times, new, strict=True)
+        ]
+
+    def _turned_probes(self, run: "ChaosRun") -> list[tuple[str, str]]:
+        turned = []
+        for probe in run.probes:
+            time = _moment(probe.probe_time)
+            seen_time, held = self._seen.get(probe.probe, ("", None))
+            if time <= seen_time:
+                continue
+            self._seen[probe.probe] = (time, probe.passed)
+            if probe.passed is not held:
+                outcome = "holds" if probe.passed else f"does not hold: {probe.output}"
+                turned.append((time, f"  {time[11:]} {probe.phase}: {probe.probe} {outcome}"))
+        return turned
 
 
 def _object(text: str) -> Any:
@@ -111,11 +120,11 @@ def _recovery_s(run: "ChaosRun") -> float | None:
     return round(run.recovery_s, 3) if run.recovery_s else None
 
 
+def _moment(time: Any) -> str:
+    text: str = time.ToDatetime().isoformat(timespec="milliseconds")
+    return text
+
+
 def _time(time: Any) -> str | None:
     text: str = time.ToJsonString() if time.seconds else ""
     return text[:19].replace("T", " ") or None
-
-
-def _clock(time: Any) -> str:
-    text: str = time.ToJsonString()
-    return text[11:23]

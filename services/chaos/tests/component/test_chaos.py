@@ -330,6 +330,7 @@ async def test_an_event_starts_one_run_however_often_it_comes(
         "chaosRuns/bad",
         "chaosRuns/night",
     ]
+    assert {item.experiment_json + item.journal_json for item in page.chaos_runs} == {""}
     assert sorted(item.name for item in (*page.chaos_runs, *rest.chaos_runs)) == [bad.name, run.name]
     assert broker.dead_letters() == []
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 _POLL_S = 0.2
-_COLUMNS = ("name", "title", "state", "verdict", "recovery_s", "start_time", "actor")
+_PATIENCE_S = 30.0
+_COLUMNS = ("name", "state", "verdict", "recovery_s", "targets", "start_time")
 _PASSED = "PASSED"
 T = TypeVar("T")
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept with the record.")]
@@ -133,10 +135,26 @@ async def _run(
         while not dry_run and not run.verdict:
             on_change(run)
             await asyncio.sleep(_POLL_S)
-            run = await _get(client, run.name)
+            run = await _look_again(client, run)
         if not dry_run:
             on_change(run)
         return run
+
+
+async def _look_again(client: "Client", run: "ChaosRun") -> "ChaosRun":
+    """Reads the run, through a restart of chaos."""
+    import grpc
+    from mltrainer_common.errors import RpcFailure
+
+    until_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return await _get(client, run.name)
+        except RpcFailure as failure:
+            passing = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+            if failure.code not in passing or time.monotonic() > until_s:
+                raise
+        await asyncio.sleep(_POLL_S)
 
 
 async def _get(client: "Client", name: str) -> "ChaosRun":

@@ -15,7 +15,8 @@ _STATUS = {
     Verdict.ABORTED: "aborted",
     Verdict.FAILED: "failed",
 }
-_KEPT_SAMPLES = 1_000
+# A run must fit a message of 4 MiB.
+_KEPT_PROBES_DURING = 500
 _LONGEST_OUTPUT = 2_000
 
 
@@ -88,7 +89,10 @@ class Journal:
     run: list[ActivityResult] = field(default_factory=list)
     rollbacks: list[ActivityResult] = field(default_factory=list)
     _gates: dict[Phase, dict[str, Any]] = field(default_factory=dict)
-    _during: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_KEPT_SAMPLES))
+    _during: deque[dict[str, Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._during = deque(maxlen=max(1, _KEPT_PROBES_DURING // len(self.experiment.probes)))
 
     def add_sample(self, phase: Phase, results: Sequence[ActivityResult]) -> None:
         """Adds one sample of the hypothesis."""

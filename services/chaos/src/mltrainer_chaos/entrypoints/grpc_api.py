@@ -46,12 +46,12 @@ class ChaosApi(ChaosServiceServicer):
     async def ListChaosRuns(
         self, request: api.ListChaosRunsRequest, context: Any
     ) -> api.ListChaosRunsResponse:
-        """Lists runs, newest first."""
+        """Lists runs, newest first, without experiments, probes and journals."""
         size = pages.page_size(request)
         found = await self.browse.page(size + 1, pages.before(request))
         shown = found[:size]
         return api.ListChaosRunsResponse(
-            chaos_runs=map(wire.encode_run, shown),
+            chaos_runs=map(wire.encode_entry, shown),
             next_page_token=str(shown[-1].run.ordinal) if len(found) > size else "",
         )
 

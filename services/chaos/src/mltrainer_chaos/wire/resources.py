@@ -28,6 +28,14 @@ def to_timestamp(time: datetime | None) -> Timestamp | None:
     return timestamp
 
 
+def encode_entry(shown: ShownRun) -> resources.ChaosRun:
+    """Encodes a run for a list: without experiment and journal, which would not fit one message."""
+    entry = encode_run(shown)
+    entry.ClearField("experiment_json")
+    entry.ClearField("journal_json")
+    return entry
+
+
 def encode_run(shown: ShownRun) -> resources.ChaosRun:
     """Encodes a run with its faults and probes."""
     run, outcome = shown.run, shown.run.outcome
