@@ -179,9 +179,9 @@ def kolmogorov_p_value(distance: float, count: float) -> float:
 
 def chi_square_tail(x: float, degrees: int) -> float:
     """Returns the probability that a chi-square variable of so many degrees of freedom exceeds `x`."""
-    if x <= 0:
-        return 1.0
     half = x / 2
+    if half <= 0:
+        return 1.0
     if degrees % 2:
         tail, degree = math.erfc(math.sqrt(half)), 1
     else:
