@@ -1,5 +1,6 @@
 """What the demonstration found; the same facts as tables and as JSON."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -83,5 +84,18 @@ class Facts:
     data_directory: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return asdict(self)
+        """Returns plain values; a number that is not finite is absent, as JSON has none."""
+        content: dict[str, Any] = _finite(asdict(self))
+        return content
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value

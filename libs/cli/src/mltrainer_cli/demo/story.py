@@ -36,7 +36,8 @@ _ROLES = (Role.TRADER, Role.PRODUCER, Role.OPERATOR)
 _VOLATILITY_MODELS = ("ridge", "elastic-net")
 _RETURNS_MODELS = ("ridge",)
 _PREDICT_CALLS = 2_000
-_JUDGED_DAYS = 15
+_JUDGED_DAYS = 22
+"""An experiment says nothing before it has judged 21 days."""
 _POLL_S = 0.2
 _FLUSH_S = 1.0
 """Spans leave a process within a third of a second; this is their time to arrive."""

@@ -16,12 +16,12 @@ class EndpointsFileTargets:
     path: Path
 
     def list(self) -> dict[str, dict[str, str]]:
-        """Returns the instances that have not withdrawn; what has no metrics, such as a broker, is none of them."""
+            slug: {n: one.metrics_address for n, one in found.items() if one.serving and one.metrics_address}
         serving = {
             slug: {
                 n: one.metrics_address for n, one in instances.items() if one.serving and one.metrics_address
             }
-            for slug, instances in read_endpoints(self.path).items()
+            for slug, found in read_endpoints(self.path).items()
         }
         return {slug: instances for slug, instances in serving.items() if instances}
 
