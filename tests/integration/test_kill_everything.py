@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from mltrainer.scheduler.v1.events_pb2 import TrainingRequested
 from mltrainer.scheduler.v1.resources_pb2 import Training
+from mltrainer_cli.stack import SERVICES
 from mltrainer_common.ids import new_id
 from mltrainer_sdk import TERMINAL_STATES, Client, RpcFailure
 from mltrainer_testkit.history import Finding, History, check
@@ -28,7 +29,6 @@ from mltrainer_testkit.stack import (
     wait_for_rows,
 )
 
-SERVICES = ("registry", "feature", "scheduler", "trainer", "serving")
 ALIAS = "candidate"
 LEASE_S = 12
 TRAININGS = int(os.environ.get("MLTRAINER_CHAOS_TRAININGS", "12"))

@@ -12,11 +12,16 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from mltrainer.chaos.v1.chaos_service_pb2 import ListChaosRunsRequest
+from mltrainer.cost_optimizer.v1.cost_optimizer_service_pb2 import GetBillRequest
+from mltrainer.experiment.v1.experiment_service_pb2 import ListExperimentsRequest
 from mltrainer.feature.v1.feature_service_pb2 import ListFeatureViewsRequest
+from mltrainer.monitor.v1.monitor_service_pb2 import ListServiceLevelObjectivesRequest
 from mltrainer.registry.v1.registry_service_pb2 import ListModelsRequest
 from mltrainer.scheduler.v1.scheduler_service_pb2 import ListNodesRequest
 from mltrainer.serving.v1.serving_service_pb2 import ListDeploymentsRequest
 from mltrainer.trainer.v1.trainer_service_pb2 import ListCatalogueEntriesRequest
+from mltrainer_cli.stack import SERVICES, package_of
 from mltrainer_common.discovery import read_endpoints
 from mltrainer_common.settings import PlatformSettings
 from mltrainer_sdk import Client, Role, RpcFailure
@@ -24,7 +29,6 @@ from mltrainer_sdk import Client, Role, RpcFailure
 pytestmark = pytest.mark.integration
 
 NO_BROKER = "127.0.0.1:9"
-SLUGS = ("registry", "feature", "scheduler", "trainer", "serving")
 _START_S, _STOP_S = 60.0, 20.0
 
 ANSWERS: dict[str, Callable[[Client], Awaitable[Any]]] = {
@@ -33,6 +37,10 @@ ANSWERS: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "scheduler": lambda client: client.scheduler.ListNodes(ListNodesRequest()),
     "trainer": lambda client: client.trainer.ListCatalogueEntries(ListCatalogueEntriesRequest()),
     "serving": lambda client: client.serving.ListDeployments(ListDeploymentsRequest()),
+    "experiment": lambda client: client.experiment.ListExperiments(ListExperimentsRequest()),
+    "monitor": lambda client: client.monitor.ListServiceLevelObjectives(ListServiceLevelObjectivesRequest()),
+    "cost-optimizer": lambda client: client.cost_optimizer.GetBill(GetBillRequest()),
+    "chaos": lambda client: client.chaos.ListChaosRuns(ListChaosRunsRequest()),
 }
 
 
@@ -46,7 +54,7 @@ async def alone(slug: str, directory: Path) -> AsyncIterator[asyncio.subprocess.
     }
     with (directory / "output.log").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", f"mltrainer_{slug}"), env=environment, stdout=output, stderr=output
+            *(sys.executable, "-P", "-m", package_of(slug)), env=environment, stdout=output, stderr=output
         )
     try:
         await _until_serving(slug, directory, process)
@@ -88,7 +96,7 @@ async def connected(directory: Path) -> AsyncIterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize("slug", SLUGS)
+@pytest.mark.parametrize("slug", SERVICES)
 async def test_a_service_alone_is_ready_answers_and_ends_when_asked(slug: str, tmp_path: Path) -> None:
     async with alone(slug, tmp_path) as process:
         async with connected(tmp_path) as client:

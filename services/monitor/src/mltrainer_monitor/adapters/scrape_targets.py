@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mltrainer_common.discovery import read_endpoints
+from mltrainer_common.discovery import Endpoint, read_endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +16,16 @@ class EndpointsFileTargets:
     path: Path
 
     def list(self) -> dict[str, dict[str, str]]:
-            slug: {n: one.metrics_address for n, one in found.items() if one.serving and one.metrics_address}
+        """Returns the instances that have not withdrawn; what has no metrics, such as a broker, is left out."""
         serving = {
-            slug: {
-                n: one.metrics_address for n, one in instances.items() if one.serving and one.metrics_address
-            }
-            for slug, found in read_endpoints(self.path).items()
+            slug: {name: one.metrics_address for name, one in instances.items() if _is_measured(one)}
+            for slug, instances in read_endpoints(self.path).items()
         }
         return {slug: instances for slug, instances in serving.items() if instances}
+
+
+def _is_measured(endpoint: Endpoint) -> bool:
+    return endpoint.serving and bool(endpoint.metrics_address)
 
 
 class ConsulTargets:
