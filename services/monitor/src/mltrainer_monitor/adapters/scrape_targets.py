@@ -16,7 +16,7 @@ class EndpointsFileTargets:
     path: Path
 
     def list(self) -> dict[str, dict[str, str]]:
-        """Returns the instances that have not withdrawn; what has no metrics, such as a broker, is left out."""
+        """Returns the instances that have not withdrawn; what has no metrics (a broker) is left out."""
         serving = {
             slug: {name: one.metrics_address for name, one in instances.items() if _is_measured(one)}
             for slug, instances in read_endpoints(self.path).items()
