@@ -96,6 +96,8 @@ def test_each_alert_needs_a_long_and_a_short_window() -> None:
     assert page["expr"].count("> 0.00144") == 2
     assert (page["expr"].count("[1h]"), page["expr"].count("[5m]")) == (2, 2)
     assert 'code=~"INTERNAL|' in page["expr"]
-    assert [rule["labels"]["severity"] for rule in available["rules"]] == ["page", "page", "ticket"]
+    assert [rule["labels"]["severity"] for rule in available["rules"]] == ["page", "page", "ticket", "page"]
+    assert available["rules"][-1]["expr"] == 'max(up{job="serving"}) < 1 or absent(up{job="serving"})'
+    assert len(fast["rules"]) == 3
     assert 'le="0.1"' in fast["rules"][0]["expr"]
     assert "WatchModels" in fast["rules"][0]["expr"]

@@ -19,7 +19,7 @@ def burn_rules(objectives: Sequence[ServiceLevelObjective]) -> dict[str, Any]:
 
 
 def _rules(objective: ServiceLevelObjective) -> list[dict[str, Any]]:
-    return [
+    rules = [
         {
             "alert": f"{_camel(_id(objective))}BudgetBurns",
             "expr": " and ".join(
@@ -34,6 +34,19 @@ def _rules(objective: ServiceLevelObjective) -> list[dict[str, Any]]:
         }
         for long, short, rate, severity in _WINDOWS
     ]
+    return [*rules, _down(objective.service)] if objective.indicator == "availability" else rules
+
+
+def _down(service: str) -> dict[str, Any]:
+    """Alarms where there are no calls to count: nothing of the service answers a scrape."""
+    instances = f'up{{job="{service}"}}'
+    return {
+        "alert": f"{_camel(service)}Down",
+        "expr": f"max({instances}) < 1 or absent({instances})",
+        "for": "30s",
+        "labels": {"severity": "page", "service": service},
+        "annotations": {"summary": f"No instance of {service} answers."},
+    }
 
 
 def _bad_share(objective: ServiceLevelObjective, window: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from mltrainer_common.database import upsert
-from sqlalchemy import Table, case, delete, func, literal, or_, select, union, update
+from sqlalchemy import ColumnElement, Table, and_, case, delete, func, literal, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_monitor.adapters.rows import report_columns, to_model
@@ -70,8 +70,8 @@ class SqlModelRepository:
         """Stores predictions: the latest of each version, symbol and event time."""
         ordered = sorted(calls, key=lambda call: call.predict_time)
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
+        await self._note_answers(ordered)
         for call in ordered:
-            await self._note_answer(call)
             for row in call.rows:
                 latest[call.model, call.version, row.event_time, row.symbol] = {
                     "model": call.model,
@@ -84,29 +84,24 @@ class SqlModelRepository:
                 }
         await self._put_latest(prediction, list(latest.values()), "predict_time")
 
-    async def _note_answer(self, call: LoggedCall) -> None:
-        values = {
-            "model": call.model,
-            "number": call.version,
-            "feature_names": list(call.feature_names),
-            "last_time": call.predict_time,
-            "champion_time": call.predict_time if call.is_champion else None,
+    async def _note_answers(self, calls: Sequence[LoggedCall]) -> None:
+        latest: dict[tuple[str, int], dict[str, Any]] = {}
+        for call in calls:
+            row = latest.setdefault(
+                (call.model, call.version),
+                {"model": call.model, "number": call.version, "champion_time": None},
+            )
+            row |= {"feature_names": list(call.feature_names), "last_time": call.predict_time}
+            if call.is_champion:
+                row["champion_time"] = call.predict_time
+        if not latest:
+            return
+        statement = upsert(self._connection, answering).values(list(latest.values()))
+        changes = {
+            column.name: case((_is_later(column, new), new), else_=column)
+            for column in (answering.c.last_time, answering.c.champion_time)
+            for new in (statement.excluded[column.name],)
         }
-        statement = upsert(self._connection, answering).values(values)
-        known = answering.c
-        changes: dict[str, Any] = {
-            "last_time": case(
-                (known.last_time < statement.excluded.last_time, statement.excluded.last_time),
-                else_=known.last_time,
-            )
-        }
-        if call.is_champion:
-            is_later = or_(
-                known.champion_time.is_(None), known.champion_time < statement.excluded.champion_time
-            )
-            changes["champion_time"] = case(
-                (is_later, statement.excluded.champion_time), else_=known.champion_time
-            )
         await self._connection.execute(
             statement.on_conflict_do_update(index_elements=["model", "number"], set_=changes)
         )
@@ -242,3 +237,7 @@ class SqlModelRepository:
                 if bound is not None:
                     statement = delete(table).where(table.c.model == name, table.c.event_time < bound)
                     await self._connection.execute(statement)
+
+
+def _is_later(known: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[bool]:
+    return and_(new.is_not(None), or_(known.is_(None), known < new))

@@ -83,15 +83,19 @@ class DriftLoop:
     interval_s: float
 
     async def run(self) -> None:
-        """Evaluates until cancelled."""
+        """Evaluates until cancelled; a reference that cannot be read is logged when that begins."""
+        waiting: set[str] = set()
 
         async def step() -> None:
             for name in await self.evaluate.changed():
                 try:
                     onset = await self.evaluate(name)
                 except ReferenceUnavailableError as error:
-                    _log.warning("reference_unavailable", model=name, error=str(error))
+                    if name not in waiting:
+                        _log.warning("reference_unavailable", model=name, error=str(error))
+                    waiting.add(name)
                     continue
+                waiting.discard(name)
                 if onset:
                     _log.warning("drift_detected", model=name, features=list(onset.features))
 
