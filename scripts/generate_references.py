@@ -186,7 +186,8 @@ def asyncapi(files: list[FileDescriptorProto]) -> str:
 
 
 def _travel(options: Any) -> str:
-    return f"Producers: {', '.join(options.producers)}. Consumers: {', '.join(options.consumers)}."
+    consumers = ", ".join(options.consumers) or "none of the services"
+    return f"Producers: {', '.join(options.producers)}. Consumers: {consumers}."
 
 
 def _kafka_binding(partitions: int, options: Any) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def _evaluate(condition: Condition, candidate: ModelVersion, present: ModelVersi
             passed, detail = verdict is Verdict.EDGE, f"the verdict is {verdict}"
         case ConditionKind.LINEAGE_COMPLETE:
             missing = candidate.lineage.missing()
-            passed, detail = not missing, f"unknown: {', '.join(missing) or 'nothing'}"
+            passed = not missing
+            detail = f"missing: {', '.join(missing)}" if missing else "nothing is missing"
         case ConditionKind.BEATS_CHAMPION:
             passed, detail = _beats(condition, candidate, present)
         case _:

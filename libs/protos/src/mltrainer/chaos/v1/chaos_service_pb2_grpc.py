@@ -82,7 +82,7 @@ class ChaosServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListChaosRuns(self, request, context):
-        """Lists runs, newest first.
+        """Lists runs, newest first, without experiment, probes and journal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

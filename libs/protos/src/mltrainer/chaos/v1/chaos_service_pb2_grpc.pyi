@@ -39,7 +39,7 @@ class ChaosServiceStub:
     GetChaosRun: _grpc.UnaryUnaryMultiCallable[_chaos_service_pb2.GetChaosRunRequest, _resources_pb2.ChaosRun]
     """Returns a run. Errors: NOT_FOUND."""
     ListChaosRuns: _grpc.UnaryUnaryMultiCallable[_chaos_service_pb2.ListChaosRunsRequest, _chaos_service_pb2.ListChaosRunsResponse]
-    """Lists runs, newest first."""
+    """Lists runs, newest first, without experiment, probes and journal."""
     StopAllChaosRuns: _grpc.UnaryUnaryMultiCallable[_chaos_service_pb2.StopAllChaosRunsRequest, _chaos_service_pb2.StopAllChaosRunsResponse]
     """Ends every run, undoes every fault, and refuses new ones until released."""
     ReleaseKillSwitch: _grpc.UnaryUnaryMultiCallable[_chaos_service_pb2.ReleaseKillSwitchRequest, _chaos_service_pb2.ReleaseKillSwitchResponse]
@@ -55,7 +55,7 @@ class ChaosServiceAsyncStub(ChaosServiceStub):
     GetChaosRun: _aio.UnaryUnaryMultiCallable[_chaos_service_pb2.GetChaosRunRequest, _resources_pb2.ChaosRun]  # type: ignore[assignment]
     """Returns a run. Errors: NOT_FOUND."""
     ListChaosRuns: _aio.UnaryUnaryMultiCallable[_chaos_service_pb2.ListChaosRunsRequest, _chaos_service_pb2.ListChaosRunsResponse]  # type: ignore[assignment]
-    """Lists runs, newest first."""
+    """Lists runs, newest first, without experiment, probes and journal."""
     StopAllChaosRuns: _aio.UnaryUnaryMultiCallable[_chaos_service_pb2.StopAllChaosRunsRequest, _chaos_service_pb2.StopAllChaosRunsResponse]  # type: ignore[assignment]
     """Ends every run, undoes every fault, and refuses new ones until released."""
     ReleaseKillSwitch: _aio.UnaryUnaryMultiCallable[_chaos_service_pb2.ReleaseKillSwitchRequest, _chaos_service_pb2.ReleaseKillSwitchResponse]  # type: ignore[assignment]
@@ -86,7 +86,7 @@ class ChaosServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chaos_service_pb2.ListChaosRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chaos_service_pb2.ListChaosRunsResponse, _abc.Awaitable[_chaos_service_pb2.ListChaosRunsResponse]]:
-        """Lists runs, newest first."""
+        """Lists runs, newest first, without experiment, probes and journal."""
 
     @_abc_1.abstractmethod
     def StopAllChaosRuns(

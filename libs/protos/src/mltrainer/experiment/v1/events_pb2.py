@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mltrainer.options.v1 import options_pb2 as mltrainer_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mltrainer/experiment/v1/events.proto\x12\x17mltrainer.experiment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"mltrainer/options/v1/options.proto\"\xb9\x01\n\x0e\x45xposureLogged\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12/\n\x0b\x65xpose_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x05 \x01(\t:3\x8a\xb5\x18/\n\x04unit\x10\x0c\"\x07serving\"\x04sdks\"\nexperiment*\nexperiment\"\xa0\x02\n\x0fOutcomeReported\x12\x12\n\noutcome_id\x18\x01 \x01(\t\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\x01\x12\r\n\x05model\x18\x06 \x01(\t\x12\x0e\n\x06symbol\x18\x07 \x01(\t\x12.\n\nevent_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eknowledge_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp:5\x8a\xb5\x18\x31\n\x04unit\x10\x0c\"\x0ctrading-apps\"\x04sdks*\nexperiment*\x07monitor\"\x9b\x01\n\x11\x45xperimentDecided\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0e\n\x06winner\x18\x02 \x01(\t\x12\x12\n\nconclusion\x18\x03 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\x03:\'\x8a\xb5\x18#\n\nexperiment\x10\x06\"\nexperiment*\x07monitorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mltrainer/experiment/v1/events.proto\x12\x17mltrainer.experiment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"mltrainer/options/v1/options.proto\"\xa4\x01\n\x0e\x45xposureLogged\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12/\n\x0b\x65xpose_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x05 \x01(\t:\x1e\x8a\xb5\x18\x1a\n\x04unit\x10\x0c\"\x04sdks*\nexperiment\"\xa0\x02\n\x0fOutcomeReported\x12\x12\n\noutcome_id\x18\x01 \x01(\t\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\x01\x12\r\n\x05model\x18\x06 \x01(\t\x12\x0e\n\x06symbol\x18\x07 \x01(\t\x12.\n\nevent_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eknowledge_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp:5\x8a\xb5\x18\x31\n\x04unit\x10\x0c\"\x0ctrading-apps\"\x04sdks*\nexperiment*\x07monitor\"\x92\x01\n\x11\x45xperimentDecided\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0e\n\x06winner\x18\x02 \x01(\t\x12\x12\n\nconclusion\x18\x03 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\x03:\x1e\x8a\xb5\x18\x1a\n\nexperiment\x10\x06\"\nexperimentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.experiment.v1.eve
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPOSURELOGGED']._loaded_options = None
-  _globals['_EXPOSURELOGGED']._serialized_options = b'\212\265\030/\n\004unit\020\014\"\007serving\"\004sdks\"\nexperiment*\nexperiment'
+  _globals['_EXPOSURELOGGED']._serialized_options = b'\212\265\030\032\n\004unit\020\014\"\004sdks*\nexperiment'
   _globals['_OUTCOMEREPORTED']._loaded_options = None
   _globals['_OUTCOMEREPORTED']._serialized_options = b'\212\265\0301\n\004unit\020\014\"\014trading-apps\"\004sdks*\nexperiment*\007monitor'
   _globals['_EXPERIMENTDECIDED']._loaded_options = None
-  _globals['_EXPERIMENTDECIDED']._serialized_options = b'\212\265\030#\n\nexperiment\020\006\"\nexperiment*\007monitor'
+  _globals['_EXPERIMENTDECIDED']._serialized_options = b'\212\265\030\032\n\nexperiment\020\006\"\nexperiment'
   _globals['_EXPOSURELOGGED']._serialized_start=135
-  _globals['_EXPOSURELOGGED']._serialized_end=320
-  _globals['_OUTCOMEREPORTED']._serialized_start=323
-  _globals['_OUTCOMEREPORTED']._serialized_end=611
-  _globals['_EXPERIMENTDECIDED']._serialized_start=614
-  _globals['_EXPERIMENTDECIDED']._serialized_end=769
+  _globals['_EXPOSURELOGGED']._serialized_end=299
+  _globals['_OUTCOMEREPORTED']._serialized_start=302
+  _globals['_OUTCOMEREPORTED']._serialized_end=590
+  _globals['_EXPERIMENTDECIDED']._serialized_start=593
+  _globals['_EXPERIMENTDECIDED']._serialized_end=739
 # @@protoc_insertion_point(module_scope)

@@ -106,7 +106,7 @@ class Experiment(_message.Message):
     model: _builtins.str
     """Format: `models/{model}`."""
     traffic: _builtins.float
-    """Share of units that take part, 0 to 1; the others get the control without exposure."""
+    """Share of units that take part, above 0 to 1; 1 where unset. The others get the control without exposure."""
     salt: _builtins.str
     """Enters the assignment; set by the server, never changes."""
     state: Global___Experiment.State.ValueType
@@ -125,7 +125,7 @@ class Experiment(_message.Message):
     """Rolls back to the control when the challenger is worse by more than this with confidence; off where 0."""
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
-        """Arms; the first is the control."""
+        """Exactly two arms; the first is the control."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mltrainer.options.v1 import options_pb2 as mltrainer_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mltrainer/feature/v1/events.proto\x12\x14mltrainer.feature.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"mltrainer/options/v1/options.proto\"\xc2\x02\n\tBarClosed\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eknowledge_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63lose\x18\x04 \x01(\x01\x12\x11\n\x04open\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03low\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06volume\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x10\n\x08\x61\x64justed\x18\t \x01(\x08:.\x8a\xb5\x18*\n\x06symbol\x10\x0c\"\x0c\x64\x61ta-sources*\x07\x66\x65\x61ture*\x07monitorB\x07\n\x05_openB\x07\n\x05_highB\x06\n\x04_lowB\t\n\x07_volume\"\xb0\x01\n\x14\x46\x65\x61turesMaterialized\x12\x14\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x35\n\x11latest_event_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03:&\x8a\xb5\x18\"\n\x0c\x66\x65\x61ture_view\x10\x06\"\x07\x66\x65\x61ture*\x07monitor\"\xb7\x01\n\x0bViewRevised\x12\x14\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x03 \x01(\t\x12\x15\n\rdata_revision\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03:=\x8a\xb5\x18\x39\n\x0c\x66\x65\x61ture_view\x10\x06\x18\x01\"\x07\x66\x65\x61ture*\tscheduler*\x08registry*\x07servingb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mltrainer/feature/v1/events.proto\x12\x14mltrainer.feature.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"mltrainer/options/v1/options.proto\"\xb9\x02\n\tBarClosed\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eknowledge_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63lose\x18\x04 \x01(\x01\x12\x11\n\x04open\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03low\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06volume\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x10\n\x08\x61\x64justed\x18\t \x01(\x08:%\x8a\xb5\x18!\n\x06symbol\x10\x0c\"\x0c\x64\x61ta-sources*\x07\x66\x65\x61tureB\x07\n\x05_openB\x07\n\x05_highB\x06\n\x04_lowB\t\n\x07_volume\"\xa7\x01\n\x14\x46\x65\x61turesMaterialized\x12\x14\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x35\n\x11latest_event_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03:\x1d\x8a\xb5\x18\x19\n\x0c\x66\x65\x61ture_view\x10\x06\"\x07\x66\x65\x61ture\"\xa4\x01\n\x0bViewRevised\x12\x14\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x03 \x01(\t\x12\x15\n\rdata_revision\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03:*\x8a\xb5\x18&\n\x0c\x66\x65\x61ture_view\x10\x06\x18\x01\"\x07\x66\x65\x61ture*\tschedulerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.feature.v1.events
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BARCLOSED']._loaded_options = None
-  _globals['_BARCLOSED']._serialized_options = b'\212\265\030*\n\006symbol\020\014\"\014data-sources*\007feature*\007monitor'
+  _globals['_BARCLOSED']._serialized_options = b'\212\265\030!\n\006symbol\020\014\"\014data-sources*\007feature'
   _globals['_FEATURESMATERIALIZED']._loaded_options = None
-  _globals['_FEATURESMATERIALIZED']._serialized_options = b'\212\265\030\"\n\014feature_view\020\006\"\007feature*\007monitor'
+  _globals['_FEATURESMATERIALIZED']._serialized_options = b'\212\265\030\031\n\014feature_view\020\006\"\007feature'
   _globals['_VIEWREVISED']._loaded_options = None
-  _globals['_VIEWREVISED']._serialized_options = b'\212\265\0309\n\014feature_view\020\006\030\001\"\007feature*\tscheduler*\010registry*\007serving'
+  _globals['_VIEWREVISED']._serialized_options = b'\212\265\030&\n\014feature_view\020\006\030\001\"\007feature*\tscheduler'
   _globals['_BARCLOSED']._serialized_start=129
-  _globals['_BARCLOSED']._serialized_end=451
-  _globals['_FEATURESMATERIALIZED']._serialized_start=454
-  _globals['_FEATURESMATERIALIZED']._serialized_end=630
-  _globals['_VIEWREVISED']._serialized_start=633
-  _globals['_VIEWREVISED']._serialized_end=816
+  _globals['_BARCLOSED']._serialized_end=442
+  _globals['_FEATURESMATERIALIZED']._serialized_start=445
+  _globals['_FEATURESMATERIALIZED']._serialized_end=612
+  _globals['_VIEWREVISED']._serialized_start=615
+  _globals['_VIEWREVISED']._serialized_end=779
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mltrainer.options.v1 import options_pb2 as mltrainer_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mltrainer/monitor/v1/events.proto\x12\x14mltrainer.monitor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"mltrainer/options/v1/options.proto\"\x9e\x01\n\rDriftDetected\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12/\n\x0b\x64\x65tect_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03:)\x8a\xb5\x18%\n\x05model\x10\x06\"\x07monitor*\nexperiment*\x05\x63haos\"\xa1\x01\n\x0c\x42udgetBurned\x12\x0b\n\x03slo\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\tburn_rate\x18\x03 \x01(\x01\x12\x10\n\x08window_s\x18\x04 \x01(\x01\x12\x13\n\x0b\x62udget_left\x18\x05 \x01(\x01\x12\x10\n\x08revision\x18\x06 \x01(\x03:\'\x8a\xb5\x18#\n\x03slo\x10\x06\"\x07monitor*\nexperiment*\x05\x63haosb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mltrainer/monitor/v1/events.proto\x12\x14mltrainer.monitor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"mltrainer/options/v1/options.proto\"\x8b\x01\n\rDriftDetected\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12/\n\x0b\x64\x65tect_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03:\x16\x8a\xb5\x18\x12\n\x05model\x10\x06\"\x07monitor\"\x8e\x01\n\x0c\x42udgetBurned\x12\x0b\n\x03slo\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\tburn_rate\x18\x03 \x01(\x01\x12\x10\n\x08window_s\x18\x04 \x01(\x01\x12\x13\n\x0b\x62udget_left\x18\x05 \x01(\x01\x12\x10\n\x08revision\x18\x06 \x01(\x03:\x14\x8a\xb5\x18\x10\n\x03slo\x10\x06\"\x07monitorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.monitor.v1.events
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DRIFTDETECTED']._loaded_options = None
-  _globals['_DRIFTDETECTED']._serialized_options = b'\212\265\030%\n\005model\020\006\"\007monitor*\nexperiment*\005chaos'
+  _globals['_DRIFTDETECTED']._serialized_options = b'\212\265\030\022\n\005model\020\006\"\007monitor'
   _globals['_BUDGETBURNED']._loaded_options = None
-  _globals['_BUDGETBURNED']._serialized_options = b'\212\265\030#\n\003slo\020\006\"\007monitor*\nexperiment*\005chaos'
+  _globals['_BUDGETBURNED']._serialized_options = b'\212\265\030\020\n\003slo\020\006\"\007monitor'
   _globals['_DRIFTDETECTED']._serialized_start=129
-  _globals['_DRIFTDETECTED']._serialized_end=287
-  _globals['_BUDGETBURNED']._serialized_start=290
-  _globals['_BUDGETBURNED']._serialized_end=451
+  _globals['_DRIFTDETECTED']._serialized_end=268
+  _globals['_BUDGETBURNED']._serialized_start=271
+  _globals['_BUDGETBURNED']._serialized_end=413
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from mltrainer.options.v1 import options_pb2 as mltrainer_dot_options_dot_v1_dot
 from mltrainer.registry.v1 import resources_pb2 as mltrainer_dot_registry_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mltrainer/registry/v1/events.proto\x12\x15mltrainer.registry.v1\x1a\"mltrainer/options/v1/options.proto\x1a%mltrainer/registry/v1/resources.proto\"\xa5\x01\n\x0eVersionCreated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x07version\x18\x02 \x01(\x0b\x32#.mltrainer.registry.v1.ModelVersion\x12\x10\n\x08revision\x18\x03 \x01(\x03:<\x8a\xb5\x18\x38\n\x05model\x10\x06\"\x08registry*\nexperiment*\x07monitor*\x0e\x63ost-optimizer\"\xa9\x01\n\rGateEvaluated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x39\n\nevaluation\x18\x02 \x01(\x0b\x32%.mltrainer.registry.v1.GateEvaluation\x12\x10\n\x08revision\x18\x03 \x01(\x03:<\x8a\xb5\x18\x38\n\x05model\x10\x06\"\x08registry*\nexperiment*\x07monitor*\x0e\x63ost-optimizer\"\x9b\x01\n\nAliasMoved\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x04move\x18\x02 \x01(\x0b\x32 .mltrainer.registry.v1.AliasMove\x12\x10\n\x08revision\x18\x03 \x01(\x03:<\x8a\xb5\x18\x38\n\x05model\x10\x06\"\x08registry*\nexperiment*\x07monitor*\x0e\x63ost-optimizerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mltrainer/registry/v1/events.proto\x12\x15mltrainer.registry.v1\x1a\"mltrainer/options/v1/options.proto\x1a%mltrainer/registry/v1/resources.proto\"\x89\x01\n\x0eVersionCreated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x07version\x18\x02 \x01(\x0b\x32#.mltrainer.registry.v1.ModelVersion\x12\x10\n\x08revision\x18\x03 \x01(\x03: \x8a\xb5\x18\x1c\n\x05model\x10\x06\"\x08registry*\x07monitor\"\x84\x01\n\rGateEvaluated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x39\n\nevaluation\x18\x02 \x01(\x0b\x32%.mltrainer.registry.v1.GateEvaluation\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"v\n\nAliasMoved\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x04move\x18\x02 \x01(\x0b\x32 .mltrainer.registry.v1.AliasMove\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.registry.v1.event
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VERSIONCREATED']._loaded_options = None
-  _globals['_VERSIONCREATED']._serialized_options = b'\212\265\0308\n\005model\020\006\"\010registry*\nexperiment*\007monitor*\016cost-optimizer'
+  _globals['_VERSIONCREATED']._serialized_options = b'\212\265\030\034\n\005model\020\006\"\010registry*\007monitor'
   _globals['_GATEEVALUATED']._loaded_options = None
-  _globals['_GATEEVALUATED']._serialized_options = b'\212\265\0308\n\005model\020\006\"\010registry*\nexperiment*\007monitor*\016cost-optimizer'
+  _globals['_GATEEVALUATED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
   _globals['_ALIASMOVED']._loaded_options = None
-  _globals['_ALIASMOVED']._serialized_options = b'\212\265\0308\n\005model\020\006\"\010registry*\nexperiment*\007monitor*\016cost-optimizer'
+  _globals['_ALIASMOVED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
   _globals['_VERSIONCREATED']._serialized_start=137
-  _globals['_VERSIONCREATED']._serialized_end=302
-  _globals['_GATEEVALUATED']._serialized_start=305
-  _globals['_GATEEVALUATED']._serialized_end=474
-  _globals['_ALIASMOVED']._serialized_start=477
-  _globals['_ALIASMOVED']._serialized_end=632
+  _globals['_VERSIONCREATED']._serialized_end=274
+  _globals['_GATEEVALUATED']._serialized_start=277
+  _globals['_GATEEVALUATED']._serialized_end=409
+  _globals['_ALIASMOVED']._serialized_start=411
+  _globals['_ALIASMOVED']._serialized_end=529
 # @@protoc_insertion_point(module_scope)
