@@ -1,6 +1,6 @@
 """Prints the facts as tables for people."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE
@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mltrainer_cli.demo.facts import Facts, ReturnsFacts, VersionFacts, VolatilityFacts
+
+_SHOWN_ITEMS = 6
 
 
 def print_report(facts: Facts, console: Console) -> None:
@@ -91,7 +93,9 @@ def _text(value: Any) -> str:
             return value
         case Mapping():
             return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
-        case Iterable():
-            return "\n".join(_text(item) for item in value)
+        case Sequence():
+            shown = [_text(item) for item in value[:_SHOWN_ITEMS]]
+            hidden = len(value) - len(shown)
+            return "\n".join([*shown, f"and {hidden} more"] if hidden else shown)
         case _:
             return str(value)
