@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from mltrainer.cost_optimizer.v1.resources_pb2 import Bill
 from mltrainer.experiment.v1.resources_pb2 import ExperimentResult
+from mltrainer.registry.v1.resources_pb2 import Model, ModelVersion
 from mltrainer.scheduler.v1.events_pb2 import TrainingRequested
 from mltrainer.scheduler.v1.resources_pb2 import Training
 from mltrainer.types.v1.types_pb2 import TARGET_KIND_EXCESS_RETURN
-from mltrainer_cli.calls import all_pages, full_name, to_json, usd
+from mltrainer_cli.calls import all_pages, full_name, short, to_json, to_second, usd
 from mltrainer_cli.commands.costs import bill_to_json
+from mltrainer_cli.commands.models import model_row, pointing, version_row
 from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.training_request import merge, read_request_file, to_request
 
@@ -163,3 +165,23 @@ def test_an_unknown_field_or_a_value_of_another_type_is_refused(fields: dict[str
         to_request(fields)
 
     assert refused.value.code is ExitCode.USAGE
+
+
+def test_tables_show_ids_and_seconds() -> None:
+    assert short("models/vol5/versions/3") == "3"
+    assert short("") == ""
+    assert to_second("2026-01-05T14:30:00.123456Z") == "2026-01-05T14:30:00Z"
+    assert to_second("2026-01-05T14:30:00Z") == "2026-01-05T14:30:00Z"
+    assert to_second(None) is None
+
+
+def test_an_alias_points_by_number_and_several_may_point_to_one_version() -> None:
+    model = Model(name="models/vol5", version_count=1)
+    for alias in ("champion", "challenger"):
+        model.aliases.add(name=f"models/vol5/aliases/{alias}", version="models/vol5/versions/1")
+    version = ModelVersion(name="models/vol5/versions/1", number=1, state=ModelVersion.STATE_ACTIVE)
+
+    row = version_row(version, pointing(model))
+
+    assert (row["version"], row["state"], row["aliases"]) == (1, "ACTIVE", "champion, challenger")
+    assert model_row(to_json(model))["aliases"] == "champion → 1, challenger → 1"

@@ -61,6 +61,16 @@ def to_json(message: "Message") -> dict[str, Any]:
     return _tidy(fields, message.DESCRIPTOR)
 
 
+def short(name: str) -> str:
+    """Returns the id of a resource name, as tables show it; commands take both."""
+    return name.rpartition("/")[2]
+
+
+def to_second(time: str | None) -> str | None:
+    """Shortens a time of a JSON object to the second, for tables."""
+    return f"{time.partition('.')[0].removesuffix('Z')}Z" if time else None
+
+
 def usd(micros: int) -> str:
     """Writes millionths of a USD exactly."""
     whole, rest = divmod(abs(micros), 1_000_000)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mltrainer_cli.calls import all_pages, call, full_name, to_json, usd
+from mltrainer_cli.calls import all_pages, call, full_name, short, to_json, to_second, usd
 from mltrainer_cli.console import print_json, print_line, print_rows
 from mltrainer_cli.options import DataOption, Output, OutputOption
 
@@ -64,7 +64,10 @@ def waste(
     if output is Output.JSON:
         print_json(found)
         return
-    rows = [{**one, "usd": usd(one["cost_micros"])} for one in found]
+    rows = [
+        {**one, "usd": usd(one["cost_micros"]), "create_time": to_second(one.get("create_time"))}
+        for one in found
+    ]
     print_rows(rows, _WASTE_COLUMNS, output)
     print_line(f"Together {usd(sum(one['cost_micros'] for one in found))} USD.")
 
@@ -87,8 +90,11 @@ def _study(study: str, lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any]:
+    trainings = {"training": short(line["training"])} if "training" in line else {}
     return {
         **line,
+        **trainings,
+        "study": short(line["study"]),
         "usd": usd(line["billed_micros"]),
         "idle_usd": usd(line["idle_micros"]),
         "idle_share": f"{line['idle_share']:.1%}",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mltrainer_cli.calls import all_pages, call, to_json
+from mltrainer_cli.calls import all_pages, call, short, to_json, to_second
 from mltrainer_cli.console import print_json, print_rows
 from mltrainer_cli.options import DataOption, Output, OutputOption
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-_COLUMNS = ("deployment", "alias", "version", "wanted_version", "load_time", "error")
+_COLUMNS = ("deployment", "alias", "version", "wanted", "load_time", "error")
 
 
 @app.callback()
@@ -39,7 +39,13 @@ def list_deployments(
 
 def _rows(deployments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {"deployment": deployment["name"], **alias}
+        {
+            **alias,
+            "deployment": short(deployment["name"]),
+            "version": short(alias["version"]),
+            "wanted": short(alias["wanted_version"]),
+            "load_time": to_second(alias.get("load_time")),
+        }
         for deployment in deployments
         for alias in deployment["aliases"]
     ]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mltrainer_cli.calls import all_pages, call, full_name, to_json
+from mltrainer_cli.calls import all_pages, call, full_name, short, to_json, to_second
 from mltrainer_cli.console import print_fields, print_json, print_line, print_rows
 from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.options import DataOption, Output, OutputOption
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-_COLUMNS = ("name", "version_count", "aliases", "create_time")
+_COLUMNS = ("model", "versions", "aliases", "create_time")
 _VERSION_COLUMNS = ("version", "state", "aliases", "catalogue_id", "verdict", "metrics", "create_time")
 _MOVE_COLUMNS = ("move_time", "from_version", "to_version", "actor", "reason")
 _GATE_COLUMNS = ("alias", "condition", "passed", "detail")
@@ -36,7 +36,7 @@ def list_models(
     if output is Output.JSON:
         print_json(found)
         return
-    print_rows([{**model, "aliases": _aliases(model)} for model in found], _COLUMNS, output)
+    print_rows(map(model_row, found), _COLUMNS, output)
 
 
 @app.command()
@@ -54,8 +54,8 @@ def show(
         print_json({**fields, "versions": [to_json(version) for version in versions]})
         return
     print_fields({"name": found.name, "aliases": _aliases(fields), "versions": found.version_count}, output)
-    pointing = {alias.version: alias.name.rpartition("/")[2] for alias in found.aliases}
-    print_rows([_version_row(one, pointing) for one in versions], _VERSION_COLUMNS, output)
+    numbers = pointing(found)
+    print_rows([version_row(one, numbers) for one in versions], _VERSION_COLUMNS, output)
 
 
 @app.command()
@@ -98,7 +98,8 @@ def history(
 ) -> None:
     """List the moves of an alias, newest first."""
     found = call(data, lambda client: _history(client, _alias_name(model, alias), limit))
-    print_rows(map(to_json, found), _MOVE_COLUMNS, output)
+    rows = [to_json(move) for move in found]
+    print_rows(rows if output is Output.JSON else map(_move_row, rows), _MOVE_COLUMNS, output)
 
 
 @app.command()
@@ -121,7 +122,7 @@ def lineage(
     views = ", ".join(traced.pop("feature_view_versions", ()))
     shown = {"version": found.name, "manifest": found.manifest.digest, **traced, "feature_views": views}
     print_fields(shown, output)
-    rows = [{**one, "alias": gate["alias"]} for gate in evaluations for one in gate["conditions"]]
+    rows = [{**one, "alias": short(gate["alias"])} for gate in evaluations for one in gate["conditions"]]
     print_rows(rows, _GATE_COLUMNS, output, title="gates")
 
 
@@ -133,22 +134,48 @@ def _print_alias(alias: "Alias", output: Output) -> None:
 
 
 def _aliases(model: dict[str, Any]) -> str:
-    pairs = ((one["name"].rpartition("/")[2], one["version"].rpartition("/")[2]) for one in model["aliases"])
+    pairs = ((short(one["name"]), short(one["version"])) for one in model["aliases"])
     return ", ".join(f"{alias} → {number}" for alias, number in pairs)
 
 
-def _version_row(version: "ModelVersion", pointing: dict[str, str]) -> dict[str, Any]:
+def model_row(model: dict[str, Any]) -> dict[str, Any]:
+    """Returns the JSON object of a model as a row."""
+    return {
+        **model,
+        "model": short(model["name"]),
+        "versions": model["version_count"],
+        "aliases": _aliases(model),
+        "create_time": to_second(model.get("create_time")),
+    }
+
+
+def pointing(model: "Model") -> dict[str, list[str]]:
+    """Returns the aliases of each version that has some."""
+    aliases: dict[str, list[str]] = {}
+    for alias in model.aliases:
+        aliases.setdefault(alias.version, []).append(short(alias.name))
+    return aliases
+
+
+def version_row(version: "ModelVersion", aliases: dict[str, list[str]]) -> dict[str, Any]:
+    """Returns a version as a row; `aliases` has the aliases of each version."""
     fields = to_json(version)
     result = fields.get("result", {})
     metrics = ", ".join(f"{one['name']} {one['value']:.4g}" for one in result.get("metrics", ()))
     return {
         **fields,
         "version": version.number,
-        "aliases": pointing.get(version.name, ""),
+        "create_time": to_second(fields.get("create_time")),
+        "aliases": ", ".join(aliases.get(version.name, ())),
         "catalogue_id": result.get("catalogue_id"),
         "verdict": result.get("verdict"),
         "metrics": metrics,
     }
+
+
+def _move_row(move: dict[str, Any]) -> dict[str, Any]:
+    ends = {end: short(move[end]) for end in ("from_version", "to_version")}
+    return {**move, **ends, "move_time": to_second(move.get("move_time"))}
 
 
 def _alias_name(model: str, alias: str) -> str:

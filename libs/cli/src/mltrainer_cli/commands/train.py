@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mltrainer_cli.calls import all_pages, call, full_name, to_json
+from mltrainer_cli.calls import all_pages, call, full_name, short, to_json, to_second
 from mltrainer_cli.console import print_fields, print_json, print_line, print_rows
 from mltrainer_cli.data_directory import DataDirectory
 from mltrainer_cli.errors import CliError, ExitCode
@@ -21,18 +21,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 _GIB = 1 << 30
-_COLUMNS = ("name", "state", "study", "owner", "attempt_count", "reason", "create_time", "end_time")
+_COLUMNS = ("training", "state", "study", "owner", "attempts", "reason", "create_time", "end_time")
 _ATTEMPT_COLUMNS = ("name", "state", "progress", "stage", "reason", "message")
-_DETAILS = (
-    "name",
-    "request_id",
-    "state",
-    "reason",
-    "message",
-    "duplicate_of",
-    "attempt_count",
-    "create_time",
-)
+_DETAILS = ("name", "request_id", "state", "reason", "message", "duplicate_of", "create_time", "end_time")
 TrainingArgument = Annotated[
     str, typer.Argument(help="Name of the training, or the id of its request.", metavar="TRAINING")
 ]
@@ -115,9 +106,10 @@ def list_trainings(
     """List trainings, newest first."""
     states = [_state_number(one) for one in state or ()]
     found = call(data, lambda client: _list(client, study, states, limit))
-    print_rows(map(_flat, found), _COLUMNS, output) if output is Output.TABLE else print_json(
-        [to_json(training) for training in found]
-    )
+    if output is Output.JSON:
+        print_json([to_json(training) for training in found])
+    else:
+        print_rows(map(_flat, found), _COLUMNS, output)
 
 
 @app.command()
@@ -182,7 +174,7 @@ def _watch(data: DataDirectory, training: str, timeout_s: float, output: Output)
         print_line(f"{found.name} is {state.lower()}.", output)
         return
     wrong = "; ".join(f"{item.field}: {item.description}" for item in found.violations)
-    why_not = " ".join(part for part in (found.reason, found.message, wrong) if part)
+    why_not = (wrong or found.message or found.reason).rstrip(".")
     raise CliError(f"{found.name} is {state.lower()}: {why_not}.", ExitCode.CLAIM_FAILED)
 
 
@@ -261,7 +253,15 @@ async def _cancel(client: "Client", text: str) -> "Training":
 
 def _flat(training: "Training") -> dict[str, Any]:
     fields = to_json(training)
-    return {**fields, "study": training.spec.study, "owner": training.spec.owner}
+    return {
+        **fields,
+        "training": short(training.name),
+        "study": short(training.spec.study),
+        "owner": training.spec.owner,
+        "attempts": training.attempt_count,
+        "create_time": to_second(fields.get("create_time")),
+        "end_time": to_second(fields.get("end_time")),
+    }
 
 
 def _state_number(text: str) -> int:
