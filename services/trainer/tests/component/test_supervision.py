@@ -179,10 +179,12 @@ async def test_an_exit_without_report_is_a_failure_that_may_be_retried(
     attempt = await node.attempt(placement)
     assert attempt.failure is not None
     assert (attempt.failure.reason, attempt.failure.retryable) == ("PROCESS_DIED", True)
-    assert await node.published() == ["attempt-started", "attempt-failed"]
+    assert await node.published() == ["attempt-started", "usage-sampled", "attempt-failed"]
 
 
-async def test_an_exit_after_a_report_publishes_nothing_more(node: Node, placement: Placement) -> None:
+async def test_an_exit_after_a_report_closes_the_usage_and_ends_nothing_twice(
+    node: Node, placement: Placement
+) -> None:
     await node.place(placement)
     await node.supervise()
     identity = AttemptIdentity(placement.attempt, placement.allocation, placement.fencing_token)
@@ -194,7 +196,7 @@ async def test_an_exit_after_a_report_publishes_nothing_more(node: Node, placeme
     await node.supervise()
 
     assert (await node.attempt(placement)).process_gone
-    assert await node.published() == ["attempt-started", "attempt-succeeded"]
+    assert await node.published() == ["attempt-started", "attempt-succeeded", "usage-sampled"]
 
 
 async def test_a_preempted_attempt_is_asked_to_end_and_then_made_to(node: Node, placement: Placement) -> None:

@@ -277,11 +277,22 @@ def preempt(attempt: Attempt, reason: str, now: datetime) -> Change:
 
 def exit_process(attempt: Attempt, ended: ProcessExit, now: datetime) -> Change:
     """Records that the process is gone; without a report before, that is a failure."""
+    closed = _closing_sample(attempt, ended, now)
     if attempt.state.is_final:
-        return Change(replace(attempt, process_gone=True))
-    change = fail(attempt, explain_exit(attempt, ended), now)
+        return Change(replace(closed.attempt, process_gone=True), closed.events)
+    change = fail(closed.attempt, explain_exit(attempt, ended), now)
     gone = replace(change.attempt, process_gone=True)
-    return Change(gone, change.events)
+    return Change(gone, (*closed.events, *change.events))
+
+
+def _closing_sample(attempt: Attempt, ended: ProcessExit, now: datetime) -> Change:
+    """Measures the whole life of a process whose end was watched: samples at an interval miss its tail."""
+    if ended.cpu_seconds is None:
+        return Change(attempt)
+    memory_bytes = attempt.usage.memory_bytes if attempt.usage else 0
+    usage = Usage(max(ended.cpu_seconds, _sampled_cpu_seconds(attempt)), memory_bytes, now)
+    sampled = _next(attempt, usage=usage)
+    return Change(sampled, (UsageSampled(sampled),))
 
 
 def sample(attempt: Attempt, usage: Usage, now: datetime) -> Change:
