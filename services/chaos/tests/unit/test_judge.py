@@ -1,3 +1,4 @@
+import pytest
 from mltrainer_chaos.domain.judge import SteadyStateJudge
 
 
@@ -59,3 +60,15 @@ def test_of_several_faults_the_slowest_recovery_counts() -> None:
     judge.sampled(20.5, 21.0, met=True)
 
     assert judge.recovery_s == 3.0
+
+
+def test_a_sample_that_sees_a_fault_before_the_injector_returns_is_no_deviation() -> None:
+    judge = SteadyStateJudge(recovery_tolerance_s=5.0)
+
+    judge.fault_begins(10.0)
+    judge.sampled(10.01, 10.02, met=False)
+    judge.fault_injected(10.0, 10.1)
+    judge.sampled(12.0, 12.1, met=True)
+
+    assert judge.deviation is None
+    assert judge.recovery_s == pytest.approx(2.1)

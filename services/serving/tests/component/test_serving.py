@@ -148,7 +148,7 @@ async def test_a_restart_answers_while_the_registry_is_away(tmp_path: Path) -> N
         await _until_answered(_stub(running), 1)
 
     async with _serving(tmp_path) as running:
-        response = await _stub(running).ModelInfer(_request("champion"))
+        response = await _until_answered(_stub(running), 1)
         metadata = await _stub(running).ModelMetadata(ModelMetadataRequest(name="vol5"))
         deployment = await ServingServiceStub(running.context.channel("serving")).GetDeployment(
             GetDeploymentRequest(name="deployments/vol5")
@@ -191,10 +191,20 @@ async def test_a_call_for_an_unknown_model_is_a_rich_error(tmp_path: Path) -> No
         await _until_answered(_stub(running), 1)
         other = _request()
         other.model_name = "other"
-        with pytest.raises(RpcFailure) as caught:
-            await _stub(running).ModelInfer(other)
+        refusal = await _until_refused(_stub(running), other)
 
-    assert (caught.value.code, caught.value.reason) == (StatusCode.NOT_FOUND, "MODEL_NOT_SERVED")
+    assert (refusal.code, refusal.reason) == (StatusCode.NOT_FOUND, "MODEL_NOT_SERVED")
+
+
+async def _until_refused(stub: Any, request: ModelInferRequest) -> RpcFailure:
+    """Repeats a call until the service has heard everything from the registry and can tell."""
+    async with asyncio.timeout(20):
+        while True:
+            with pytest.raises(RpcFailure) as caught:
+                await stub.ModelInfer(request)
+            if caught.value.code is not StatusCode.UNAVAILABLE:
+                return caught.value
+            await asyncio.sleep(0.02)
 
 
 async def test_before_the_registry_was_reached_nobody_can_tell_what_is_served(tmp_path: Path) -> None:

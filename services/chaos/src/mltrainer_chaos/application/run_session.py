@@ -180,6 +180,8 @@ class RunSession:
         assert isinstance(call, FunctionCall)
         assert call.target is not None
         order = FaultOrder(self.run, activity.name, call.target)
+        if call.function is not Function.RESUME_SERVICE:
+            self._judge.fault_begins(self.tools.monotonic())
         match call.function:
             case Function.PAUSE_SERVICE:
                 return await faults.pause(order, float(call.arguments["duration_s"]), self._injected)
@@ -238,11 +240,16 @@ class RunSession:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_WRITE_INTERVAL_S):
                     await self._has_ended.wait()
-            if self._unwritten:
-                records, self._unwritten = self._unwritten, []
-                async with self.tools.unit_of_work() as uow:
-                    await uow.probes.add(self.run, records)
-                    await uow.commit()
+            await self._write_unwritten()
+        # The end may have come, with its last probes, while the write before was under way.
+        await self._write_unwritten()
+
+    async def _write_unwritten(self) -> None:
+        if self._unwritten:
+            records, self._unwritten = self._unwritten, []
+            async with self.tools.unit_of_work() as uow:
+                await uow.probes.add(self.run, records)
+                await uow.commit()
 
 
 def _record(phase: Phase, result: ActivityResult) -> ProbeRecord:

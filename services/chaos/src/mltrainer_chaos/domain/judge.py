@@ -30,6 +30,10 @@ class SteadyStateJudge:
         """Returns how much of the tolerance is left after the latest fault."""
         return max(0.0, (self._injected_s or 0.0) + self.recovery_tolerance_s - now_s)
 
+    def fault_begins(self, begun_s: float) -> None:
+        """Notes a fault about to be injected: a sample may see its effect before the injector returns."""
+        self._injected_s = begun_s
+
     def fault_injected(self, injected_s: float, effective_s: float) -> None:
         """Notes a fault: when it was begun, and when its effect was certain."""
         self._injected_s, self._effective_s = injected_s, effective_s
