@@ -98,6 +98,7 @@ async def test_a_pause_ends_with_its_lease_although_chaos_was_killed_and_never_c
                 await begin(stub, experiment)
             await wait_until(lambda: is_suspended(supervisor.pid))
             suspended_s = time.monotonic()
+            await wait_until(lambda: guardians_of(chaos))
             (guardian,) = guardians_of(chaos)
             chaos.kill()
             chaos.wait()
@@ -120,6 +121,7 @@ async def test_a_restarted_chaos_undoes_the_fault_at_once_and_ends_the_run(
             async with operator(tmp_path) as stub:
                 name = await begin(stub, experiment)
             await wait_until(lambda: is_suspended(supervisor.pid))
+            await wait_until(lambda: guardians_of(chaos))
             guardians = guardians_of(chaos)
             chaos.kill()
             chaos.wait()
