@@ -1,6 +1,7 @@
 """Prints the facts as tables for people."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.box import SIMPLE
@@ -23,7 +24,7 @@ def print_report(facts: Facts, console: Console) -> None:
     if facts.experiment:
         _print_mapping("A/B experiment so far", facts.experiment, console)
     if facts.predict:
-        _print_mapping("Predictions of the champion, single rows over gRPC", _plain(facts.predict), console)
+        _print_mapping("Predictions of the champion, single rows over gRPC", asdict(facts.predict), console)
     if facts.drift:
         _print_mapping("Drift and delayed-label score", facts.drift, console)
     if facts.slos:
@@ -75,12 +76,6 @@ def _print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console)
     for row in rows:
         table.add_row(*(_text(value) for value in row.values()))
     console.print(table)
-
-
-def _plain(facts: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(facts)
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,6 @@
 """Reads what experiment, monitor and cost-optimizer know, and lets chaos break something."""
 
 import asyncio
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
@@ -170,7 +169,6 @@ async def chaos_facts(scene: Scene, vectors: FeatureVectors, step: Step) -> dict
 
 async def _break_serving(scene: Scene, step: Step) -> ChaosRun:
     experiment = (files("mltrainer_cli") / "data" / "kill-serving.json").read_text()
-    json.loads(experiment)
     run = await scene.client.chaos.CreateChaosRun(
         CreateChaosRunRequest(experiment_json=experiment, reason="demonstration", request_id=new_id())
     )
