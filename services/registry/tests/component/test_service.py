@@ -295,5 +295,6 @@ async def test_watchers_do_not_delay_the_stop(tmp_path: Path) -> None:
     elapsed_s = asyncio.get_running_loop().time() - start_s
 
     ends = await asyncio.gather(*watches, return_exceptions=True)
-    assert all(isinstance(end, RpcFailure) for end in ends)
+    # The service answers, unless its own channel, which the watchers use here, closes before they read it.
+    assert all(isinstance(end, RpcFailure | asyncio.CancelledError) for end in ends)
     assert elapsed_s < 8
