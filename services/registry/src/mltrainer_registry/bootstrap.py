@@ -31,6 +31,7 @@ from mltrainer_registry.application.read_models import (
     GetAliasHandler,
     GetModelHandler,
 )
+from mltrainer_registry.application.request_version import RequestVersionHandler
 from mltrainer_registry.application.upload_artifact import UploadArtifactHandler
 from mltrainer_registry.application.watch_models import WatchModelsHandler
 from mltrainer_registry.entrypoints.events import consumer_group
@@ -116,6 +117,7 @@ def make_use_cases(
         get_alias=GetAliasHandler(reader, follower),
         move_alias=MoveAliasHandler(unit_of_work, clock),
         roll_back_alias=RollBackAliasHandler(unit_of_work, clock),
+        request_version=RequestVersionHandler(CreateVersionHandler(unit_of_work, clock), follower),
         archive_version=ArchiveVersionHandler(unit_of_work),
         watch_models=WatchModelsHandler(
             follower, SqlChangeReader(database), settings.watch_heartbeat_s, settings.max_watchers

@@ -16,7 +16,12 @@ from mltrainer_registry.domain.versions import Lineage, ModelVersion, Result, Ta
 
 @dataclass(frozen=True, slots=True)
 class CreateVersion:
-    """What an attempt delivered; `propose_alias` is empty where none shall move."""
+    """What an attempt delivered.
+
+    Attributes:
+        event_id: Lets an event take effect once; empty for what comes by a call.
+        propose_alias: The alias that shall move to the version; empty where none shall.
+    """
 
     event_id: str
     training: str
@@ -55,7 +60,7 @@ class CreateVersionHandler:
             ManifestNotUploadedError: The attempt reports files it has not uploaded.
         """
         async with self.unit_of_work() as uow:
-            if not await uow.inbox.claim(command.event_id):
+            if command.event_id and not await uow.inbox.claim(command.event_id):
                 return VersionOutcome.SEEN_BEFORE, None
             outcome, name = await self._create(uow, command)
             await uow.commit()

@@ -158,6 +158,14 @@ class ManifestNotUploadedError(RegistryError):
 
 
 @dataclass(eq=False)
+class TrainingHasVersionError(RegistryError):
+    """The training has made a version of another model or of other files."""
+
+    training: str
+    version: str
+
+
+@dataclass(eq=False)
 class WatcherTooSlowError(RegistryError):
     """A watcher has fallen behind the buffer; it may resume from the revision it has seen."""
 

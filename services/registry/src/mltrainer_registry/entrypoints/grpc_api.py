@@ -19,6 +19,7 @@ from mltrainer_registry.application.read_models import (
     GetAliasHandler,
     GetModelHandler,
 )
+from mltrainer_registry.application.request_version import RequestVersionHandler
 from mltrainer_registry.application.upload_artifact import FilePiece, UploadArtifactHandler
 from mltrainer_registry.application.watch_models import WatchModelsHandler
 from mltrainer_registry.domain.names import parse_alias, parse_model, parse_version
@@ -37,6 +38,7 @@ class RegistryUseCases:
     get_alias: GetAliasHandler
     move_alias: MoveAliasHandler
     roll_back_alias: RollBackAliasHandler
+    request_version: RequestVersionHandler
     archive_version: ArchiveVersionHandler
     watch_models: WatchModelsHandler
     upload_artifact: UploadArtifactHandler
@@ -78,6 +80,12 @@ class RegistryApi(RegistryServiceServicer):
             model_versions=map(wire.encode_version, page.items),
             next_page_token=requests.to_page_token(page.next_cursor),
         )
+
+    async def CreateModelVersion(
+        self, request: api.CreateModelVersionRequest, context: Any
+    ) -> resources.ModelVersion:
+        """Creates a version from what a training has uploaded."""
+        return wire.encode_version(await self._use.request_version(requests.to_create_version(request)))
 
     async def ArchiveModelVersion(
         self, request: api.ArchiveModelVersionRequest, context: Any

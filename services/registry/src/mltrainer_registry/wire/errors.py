@@ -82,6 +82,11 @@ def _delivery(error: errors.RegistryError) -> RpcError | None:
             message = f"{training} has not uploaded a manifest {digest}"
             facts = {"training": training, "manifest_digest": digest}
             return _refuse(code, "MANIFEST_NOT_UPLOADED", message, **facts)
+        case errors.TrainingHasVersionError(training=training, version=version):
+            message = f"{training} has made {version} already, which is another model or of other files"
+            return _refuse(
+                "ALREADY_EXISTS", "TRAINING_HAS_VERSION", message, training=training, version=version
+            )
         case errors.ArtifactAlteredError(sha256=sha256):
             message = f"the stored bytes of {sha256} are lost or altered"
             return _refuse("DATA_LOSS", "ARTIFACT_ALTERED", message, sha256=sha256)

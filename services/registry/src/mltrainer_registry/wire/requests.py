@@ -6,12 +6,14 @@ import binascii
 from mltrainer.registry.v1 import registry_service_pb2 as api
 
 from mltrainer_registry.application.archive_version import ArchiveVersion
+from mltrainer_registry.application.create_version import CreateVersion
 from mltrainer_registry.application.move_alias import MoveAlias, RollBackAlias
 from mltrainer_registry.application.upload_artifact import FilePiece, UploadArtifact
 from mltrainer_registry.domain.aliases import Motive
 from mltrainer_registry.domain.errors import InvalidFieldError, InvalidUploadError
 from mltrainer_registry.domain.manifests import ArtifactFile
-from mltrainer_registry.domain.names import check_training, parse_alias, parse_version
+from mltrainer_registry.domain.names import check_training, parse_alias, parse_model, parse_version
+from mltrainer_registry.wire.results import decode_lineage, decode_result, decode_target
 
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1_000
@@ -39,6 +41,22 @@ def to_roll_back_alias(request: api.RollBackAliasRequest, actor: str) -> RollBac
         expected=parse_version(expected, "expected_version") if expected else None,
         motive=Motive(actor, _short(request.reason, "reason", _MAX_TEXT_LENGTH)),
         request_id=_short(request.request_id, "request_id", _MAX_ID_LENGTH),
+    )
+
+
+def to_create_version(request: api.CreateModelVersionRequest) -> CreateVersion:
+    """Decodes a CreateModelVersionRequest."""
+    version = request.model_version
+    return CreateVersion(
+        event_id="",
+        training=check_training(version.training, "model_version.training"),
+        fencing_token=request.fencing_token,
+        model=parse_model(request.parent, "parent"),
+        manifest_digest=version.manifest.digest,
+        lineage=decode_lineage(version.lineage),
+        result=decode_result(version.result),
+        target=decode_target(version.target),
+        propose_alias="",
     )
 
 

@@ -28,6 +28,7 @@ def encode_model(model: Model) -> resources.Model:
         aliases=map(encode_alias, model.aliases),
         create_time=to_timestamp(model.create_time),
         etag=model.etag,
+        revision=model.revision,
     )
 
 
@@ -45,6 +46,7 @@ def encode_version(version: ModelVersion) -> resources.ModelVersion:
         create_time=to_timestamp(version.create_time),
         revision=version.revision,
         etag=version.etag,
+        update_revision=version.state_revision,
     )
 
 

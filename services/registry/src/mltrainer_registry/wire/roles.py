@@ -16,6 +16,7 @@ ROLES = RoleTable(
         f"{_SERVICE}/WatchModels": READERS,
         f"{_SERVICE}/MoveAlias": {Role.OPERATOR, Role.SERVICE},
         f"{_SERVICE}/RollBackAlias": {Role.OPERATOR, Role.SERVICE},
+        f"{_SERVICE}/CreateModelVersion": {Role.OPERATOR, Role.SERVICE},
         f"{_SERVICE}/ArchiveModelVersion": {Role.OPERATOR},
         f"{_SERVICE}/UploadArtifact": {Role.SERVICE},
         f"{_SERVICE}/DownloadArtifact": {Role.SERVICE, Role.OPERATOR},

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class RegistryServiceStub:
-    """Owns models, versions and aliases.
+    """Owns models, versions and aliases. Every change takes a revision, which its answer carries. A read with `min_revision`
+    is answered once this replica knows that revision, or refused at its deadline: DEADLINE_EXCEEDED `REVISION_NOT_REACHED`.
     """
 
     def __init__(self, channel):
@@ -55,6 +56,11 @@ class RegistryServiceStub:
                 '/mltrainer.registry.v1.RegistryService/ListModelVersions',
                 request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.FromString,
+                _registered_method=True)
+        self.CreateModelVersion = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/CreateModelVersion',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CreateModelVersionRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelVersion.FromString,
                 _registered_method=True)
         self.ArchiveModelVersion = channel.unary_unary(
                 '/mltrainer.registry.v1.RegistryService/ArchiveModelVersion',
@@ -104,7 +110,8 @@ class RegistryServiceStub:
 
 
 class RegistryServiceServicer:
-    """Owns models, versions and aliases.
+    """Owns models, versions and aliases. Every change takes a revision, which its answer carries. A read with `min_revision`
+    is answered once this replica knows that revision, or refused at its deadline: DEADLINE_EXCEEDED `REVISION_NOT_REACHED`.
     """
 
     def GetModel(self, request, context):
@@ -130,6 +137,15 @@ class RegistryServiceServicer:
 
     def ListModelVersions(self, request, context):
         """Lists the versions of a model, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateModelVersion(self, request, context):
+        """Creates a version from what a training has uploaded; the same training with the same manifest is answered with
+        its version. Errors: ALREADY_EXISTS `TRAINING_HAS_VERSION`, FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
+        `MANIFEST_NOT_UPLOADED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -224,6 +240,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.FromString,
                     response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.SerializeToString,
             ),
+            'CreateModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateModelVersion,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CreateModelVersionRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelVersion.SerializeToString,
+            ),
             'ArchiveModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.ArchiveModelVersion,
                     request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ArchiveModelVersionRequest.FromString,
@@ -278,7 +299,8 @@ def add_RegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RegistryService:
-    """Owns models, versions and aliases.
+    """Owns models, versions and aliases. Every change takes a revision, which its answer carries. A read with `min_revision`
+    is answered once this replica knows that revision, or refused at its deadline: DEADLINE_EXCEEDED `REVISION_NOT_REACHED`.
     """
 
     @staticmethod
@@ -379,6 +401,33 @@ class RegistryService:
             '/mltrainer.registry.v1.RegistryService/ListModelVersions',
             mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.SerializeToString,
             mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/CreateModelVersion',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CreateModelVersionRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelVersion.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RegistryServiceStub:
-    """Owns models, versions and aliases."""
+    """Owns models, versions and aliases. Every change takes a revision, which its answer carries. A read with `min_revision`
+    is answered once this replica knows that revision, or refused at its deadline: DEADLINE_EXCEEDED `REVISION_NOT_REACHED`.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,6 +44,11 @@ class RegistryServiceStub:
     """Returns a version. Errors: NOT_FOUND `VERSION_NOT_FOUND`."""
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListModelVersionsRequest, _registry_service_pb2.ListModelVersionsResponse]
     """Lists the versions of a model, newest first."""
+    CreateModelVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.CreateModelVersionRequest, _resources_pb2.ModelVersion]
+    """Creates a version from what a training has uploaded; the same training with the same manifest is answered with
+    its version. Errors: ALREADY_EXISTS `TRAINING_HAS_VERSION`, FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
+    `MANIFEST_NOT_UPLOADED`.
+    """
     ArchiveModelVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ArchiveModelVersionRequest, _resources_pb2.ModelVersion]
     """Takes a version out of service for good. Errors: FAILED_PRECONDITION `VERSION_HAS_ALIAS` while an alias points to it."""
     GetAlias: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetAliasRequest, _resources_pb2.Alias]
@@ -68,7 +75,9 @@ class RegistryServiceStub:
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
-    """Owns models, versions and aliases."""
+    """Owns models, versions and aliases. Every change takes a revision, which its answer carries. A read with `min_revision`
+    is answered once this replica knows that revision, or refused at its deadline: DEADLINE_EXCEEDED `REVISION_NOT_REACHED`.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelRequest, _resources_pb2.Model]  # type: ignore[assignment]
@@ -79,6 +88,11 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Returns a version. Errors: NOT_FOUND `VERSION_NOT_FOUND`."""
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListModelVersionsRequest, _registry_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Lists the versions of a model, newest first."""
+    CreateModelVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CreateModelVersionRequest, _resources_pb2.ModelVersion]  # type: ignore[assignment]
+    """Creates a version from what a training has uploaded; the same training with the same manifest is answered with
+    its version. Errors: ALREADY_EXISTS `TRAINING_HAS_VERSION`, FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
+    `MANIFEST_NOT_UPLOADED`.
+    """
     ArchiveModelVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ArchiveModelVersionRequest, _resources_pb2.ModelVersion]  # type: ignore[assignment]
     """Takes a version out of service for good. Errors: FAILED_PRECONDITION `VERSION_HAS_ALIAS` while an alias points to it."""
     GetAlias: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetAliasRequest, _resources_pb2.Alias]  # type: ignore[assignment]
@@ -104,7 +118,9 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Streams the bytes of one file of a version. Errors: NOT_FOUND."""
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Owns models, versions and aliases."""
+    """Owns models, versions and aliases. Every change takes a revision, which its answer carries. A read with `min_revision`
+    is answered once this replica knows that revision, or refused at its deadline: DEADLINE_EXCEEDED `REVISION_NOT_REACHED`.
+    """
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -137,6 +153,17 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListModelVersionsResponse, _abc.Awaitable[_registry_service_pb2.ListModelVersionsResponse]]:
         """Lists the versions of a model, newest first."""
+
+    @_abc_1.abstractmethod
+    def CreateModelVersion(
+        self,
+        request: _registry_service_pb2.CreateModelVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.ModelVersion, _abc.Awaitable[_resources_pb2.ModelVersion]]:
+        """Creates a version from what a training has uploaded; the same training with the same manifest is answered with
+        its version. Errors: ALREADY_EXISTS `TRAINING_HAS_VERSION`, FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
+        `MANIFEST_NOT_UPLOADED`.
+        """
 
     @_abc_1.abstractmethod
     def ArchiveModelVersion(

@@ -27,7 +27,7 @@ from mltrainer.trainer.v1 import resources_pb2 as mltrainer_dot_trainer_dot_v1_d
 from mltrainer.types.v1 import types_pb2 as mltrainer_dot_types_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mltrainer/registry/v1/resources.proto\x12\x15mltrainer.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$mltrainer/trainer/v1/resources.proto\x1a\x1emltrainer/types/v1/types.proto\"\x9a\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rversion_count\x18\x02 \x01(\x05\x12-\n\x07\x61liases\x18\x03 \x03(\x0b\x32\x1c.mltrainer.registry.v1.Alias\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"\xd3\x03\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x38\n\x05state\x18\x03 \x01(\x0e\x32).mltrainer.registry.v1.ModelVersion.State\x12\x10\n\x08training\x18\x04 \x01(\t\x12\x31\n\x08manifest\x18\x05 \x01(\x0b\x32\x1f.mltrainer.registry.v1.Manifest\x12.\n\x07lineage\x18\x06 \x01(\x0b\x32\x1d.mltrainer.trainer.v1.Lineage\x12\x33\n\x06result\x18\x07 \x01(\x0b\x32#.mltrainer.trainer.v1.AttemptResult\x12*\n\x06target\x18\x08 \x01(\x0b\x32\x1a.mltrainer.types.v1.Target\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\n \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_ARCHIVED\x10\x02\"N\n\x08Manifest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x32\n\x05\x66iles\x18\x02 \x03(\x0b\x32#.mltrainer.registry.v1.ArtifactFile\"@\n\x0c\x41rtifactFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"i\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\"\xa4\x01\n\tAliasMove\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\t\x12\x12\n\nto_version\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12-\n\tmove_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x07 \x01(\x03\"\xad\x01\n\x0eGateEvaluation\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\x38\n\nconditions\x18\x04 \x03(\x0b\x32$.mltrainer.registry.v1.GateCondition\x12\x31\n\revaluate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\rGateCondition\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mltrainer/registry/v1/resources.proto\x12\x15mltrainer.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$mltrainer/trainer/v1/resources.proto\x1a\x1emltrainer/types/v1/types.proto\"\xac\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rversion_count\x18\x02 \x01(\x05\x12-\n\x07\x61liases\x18\x03 \x03(\x0b\x32\x1c.mltrainer.registry.v1.Alias\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x0f \x01(\x03\"\xec\x03\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x38\n\x05state\x18\x03 \x01(\x0e\x32).mltrainer.registry.v1.ModelVersion.State\x12\x10\n\x08training\x18\x04 \x01(\t\x12\x31\n\x08manifest\x18\x05 \x01(\x0b\x32\x1f.mltrainer.registry.v1.Manifest\x12.\n\x07lineage\x18\x06 \x01(\x0b\x32\x1d.mltrainer.trainer.v1.Lineage\x12\x33\n\x06result\x18\x07 \x01(\x0b\x32#.mltrainer.trainer.v1.AttemptResult\x12*\n\x06target\x18\x08 \x01(\x0b\x32\x1a.mltrainer.types.v1.Target\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\n \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x12\x17\n\x0fupdate_revision\x18\x0f \x01(\x03\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_ARCHIVED\x10\x02\"N\n\x08Manifest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x32\n\x05\x66iles\x18\x02 \x03(\x0b\x32#.mltrainer.registry.v1.ArtifactFile\"@\n\x0c\x41rtifactFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"i\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\"\xa4\x01\n\tAliasMove\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\t\x12\x12\n\nto_version\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12-\n\tmove_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x07 \x01(\x03\"\xad\x01\n\x0eGateEvaluation\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\x38\n\nconditions\x18\x04 \x03(\x0b\x32$.mltrainer.registry.v1.GateCondition\x12\x31\n\revaluate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\rGateCondition\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,21 +35,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.registry.v1.resou
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL']._serialized_start=168
-  _globals['_MODEL']._serialized_end=322
-  _globals['_MODELVERSION']._serialized_start=325
-  _globals['_MODELVERSION']._serialized_end=792
-  _globals['_MODELVERSION_STATE']._serialized_start=724
-  _globals['_MODELVERSION_STATE']._serialized_end=792
-  _globals['_MANIFEST']._serialized_start=794
-  _globals['_MANIFEST']._serialized_end=872
-  _globals['_ARTIFACTFILE']._serialized_start=874
-  _globals['_ARTIFACTFILE']._serialized_end=938
-  _globals['_ALIAS']._serialized_start=940
-  _globals['_ALIAS']._serialized_end=1045
-  _globals['_ALIASMOVE']._serialized_start=1048
-  _globals['_ALIASMOVE']._serialized_end=1212
-  _globals['_GATEEVALUATION']._serialized_start=1215
-  _globals['_GATEEVALUATION']._serialized_end=1388
-  _globals['_GATECONDITION']._serialized_start=1390
-  _globals['_GATECONDITION']._serialized_end=1456
+  _globals['_MODEL']._serialized_end=340
+  _globals['_MODELVERSION']._serialized_start=343
+  _globals['_MODELVERSION']._serialized_end=835
+  _globals['_MODELVERSION_STATE']._serialized_start=767
+  _globals['_MODELVERSION_STATE']._serialized_end=835
+  _globals['_MANIFEST']._serialized_start=837
+  _globals['_MANIFEST']._serialized_end=915
+  _globals['_ARTIFACTFILE']._serialized_start=917
+  _globals['_ARTIFACTFILE']._serialized_end=981
+  _globals['_ALIAS']._serialized_start=983
+  _globals['_ALIAS']._serialized_end=1088
+  _globals['_ALIASMOVE']._serialized_start=1091
+  _globals['_ALIASMOVE']._serialized_end=1255
+  _globals['_GATEEVALUATION']._serialized_start=1258
+  _globals['_GATEEVALUATION']._serialized_end=1431
+  _globals['_GATECONDITION']._serialized_start=1433
+  _globals['_GATECONDITION']._serialized_end=1499
 # @@protoc_insertion_point(module_scope)

@@ -33,12 +33,15 @@ class Model(_message.Message):
     ALIASES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `models/{model}`. Set by the server, never changes."""
     version_count: _builtins.int
     """Versions created so far; also the number of the newest."""
     etag: _builtins.str
     """Changes with every change of the resource."""
+    revision: _builtins.int
+    """Revision of the registry that last changed it."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alias]:
         """Where each alias points now."""
@@ -55,10 +58,11 @@ class Model(_message.Message):
         aliases: _abc.Iterable[Global___Alias] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "etag", b"etag", "name", b"name", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "etag", b"etag", "name", b"name", "revision", b"revision", "version_count", b"version_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -104,6 +108,7 @@ class ModelVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    UPDATE_REVISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `models/{model}/versions/{version}`; {version} counts up from 1 without gaps. Set by the server, never changes."""
     number: _builtins.int
@@ -116,6 +121,8 @@ class ModelVersion(_message.Message):
     """Revision of the registry that created it."""
     etag: _builtins.str
     """Changes with every change of the resource."""
+    update_revision: _builtins.int
+    """Revision of the registry that last changed it."""
     @_builtins.property
     def manifest(self) -> Global___Manifest:
         """Files with digests."""
@@ -150,10 +157,11 @@ class ModelVersion(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
         etag: _builtins.str = ...,
+        update_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "lineage", b"lineage", "manifest", b"manifest", "result", b"result", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "lineage", b"lineage", "manifest", b"manifest", "name", b"name", "number", b"number", "result", b"result", "revision", b"revision", "state", b"state", "target", b"target", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "lineage", b"lineage", "manifest", b"manifest", "name", b"name", "number", b"number", "result", b"result", "revision", b"revision", "state", b"state", "target", b"target", "training", b"training", "update_revision", b"update_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

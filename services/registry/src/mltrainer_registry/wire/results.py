@@ -1,0 +1,35 @@
+"""Decodes what attempts report about their versions."""
+
+from mltrainer.trainer.v1 import resources_pb2 as trainer
+from mltrainer.types.v1 import types_pb2 as types
+
+from mltrainer_registry.domain.versions import Lineage, Result, Target, Verdict
+from mltrainer_registry.wire.times import from_timestamp
+
+
+def decode_lineage(lineage: trainer.Lineage) -> Lineage:
+    """Decodes where a version comes from."""
+    return Lineage(
+        training=lineage.training,
+        attempt=lineage.attempt,
+        study=lineage.study,
+        dataset=lineage.dataset,
+        dataset_sha256=lineage.dataset_sha256,
+        feature_view_versions=tuple(lineage.feature_view_versions),
+        code_digest=lineage.code_digest,
+        environment_digest=lineage.environment_digest,
+        computation_key=lineage.computation_key,
+        as_of_time=from_timestamp(lineage.as_of) if lineage.HasField("as_of") else None,
+    )
+
+
+def decode_result(result: trainer.AttemptResult) -> Result:
+    """Decodes what an attempt found."""
+    verdict = types.Verdict.Name(result.verdict).removeprefix("VERDICT_")
+    metrics = tuple((metric.name, metric.value) for metric in result.metrics)
+    return Result(Verdict(verdict), metrics, result.SerializeToString(deterministic=True))
+
+
+def decode_target(target: types.Target) -> Target:
+    """Decodes what a version predicts."""
+    return Target(types.TargetKind.Name(target.kind).removeprefix("TARGET_KIND_"), target.horizon_bars)
