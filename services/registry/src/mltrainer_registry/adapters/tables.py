@@ -1,7 +1,7 @@
 """Names the tables of the registry as the code uses them; the migrations create them."""
 
 from mltrainer_common.database import UtcDateTime
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, String, Table, Text
 
 _metadata = MetaData()
 
@@ -36,6 +36,7 @@ model_version = Table(
     Column("create_time", UtcDateTime, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("state_revision", BigInteger, nullable=False, index=True),
+    Column("origin", Text, nullable=False),
 )
 alias = Table(
     "alias",
@@ -97,6 +98,24 @@ upload = Table(
     Column("training", String, primary_key=True),
     Column("manifest_digest", String, primary_key=True),
     Column("manifest", Text, nullable=False),
+    Column("model", String, nullable=False),
+    Column("is_complete", Boolean, nullable=False),
+    Column("renew_time", UtcDateTime, index=True),
+)
+upload_file = Table(
+    "upload_file",
+    _metadata,
+    Column("training", String, primary_key=True),
+    Column("manifest_digest", String, primary_key=True),
+    Column("sha256", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+model_usage = Table(
+    "model_usage",
+    _metadata,
+    Column("model", String, primary_key=True),
+    Column("content_bytes", BigInteger, nullable=False),
 )
 answered_request = Table(
     "answered_request",
