@@ -26,7 +26,7 @@ from mltrainer.options.v1 import options_pb2 as mltrainer_dot_options_dot_v1_dot
 from mltrainer.registry.v1 import resources_pb2 as mltrainer_dot_registry_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mltrainer/registry/v1/events.proto\x12\x15mltrainer.registry.v1\x1a\"mltrainer/options/v1/options.proto\x1a%mltrainer/registry/v1/resources.proto\"\x89\x01\n\x0eVersionCreated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x07version\x18\x02 \x01(\x0b\x32#.mltrainer.registry.v1.ModelVersion\x12\x10\n\x08revision\x18\x03 \x01(\x03: \x8a\xb5\x18\x1c\n\x05model\x10\x06\"\x08registry*\x07monitor\"\x84\x01\n\rGateEvaluated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x39\n\nevaluation\x18\x02 \x01(\x0b\x32%.mltrainer.registry.v1.GateEvaluation\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"v\n\nAliasMoved\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x04move\x18\x02 \x01(\x0b\x32 .mltrainer.registry.v1.AliasMove\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registryb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mltrainer/registry/v1/events.proto\x12\x15mltrainer.registry.v1\x1a\"mltrainer/options/v1/options.proto\x1a%mltrainer/registry/v1/resources.proto\"\x89\x01\n\x0eVersionCreated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x07version\x18\x02 \x01(\x0b\x32#.mltrainer.registry.v1.ModelVersion\x12\x10\n\x08revision\x18\x03 \x01(\x03: \x8a\xb5\x18\x1c\n\x05model\x10\x06\"\x08registry*\x07monitor\"\x84\x01\n\rGateEvaluated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x39\n\nevaluation\x18\x02 \x01(\x0b\x32%.mltrainer.registry.v1.GateEvaluation\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"v\n\nAliasMoved\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x04move\x18\x02 \x01(\x0b\x32 .mltrainer.registry.v1.AliasMove\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"\x80\x01\n\x0eVersionUpdated\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x07version\x18\x02 \x01(\x0b\x32#.mltrainer.registry.v1.ModelVersion\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"\x81\x01\n\x0fVersionArchived\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x07version\x18\x02 \x01(\x0b\x32#.mltrainer.registry.v1.ModelVersion\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"x\n\x0cModelUpdated\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x08resource\x18\x02 \x01(\x0b\x32\x1c.mltrainer.registry.v1.Model\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"\x83\x01\n\x12PromotionRequested\x12\r\n\x05model\x18\x01 \x01(\t\x12\x33\n\tpromotion\x18\x02 \x01(\x0b\x32 .mltrainer.registry.v1.Promotion\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"\x81\x01\n\x10PromotionDecided\x12\r\n\x05model\x18\x01 \x01(\t\x12\x33\n\tpromotion\x18\x02 \x01(\x0b\x32 .mltrainer.registry.v1.Promotion\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registry\"\x85\x01\n\x11GatePolicyChanged\x12\r\n\x05model\x18\x01 \x01(\t\x12\x36\n\x0bgate_policy\x18\x02 \x01(\x0b\x32!.mltrainer.registry.v1.GatePolicy\x12\x10\n\x08revision\x18\x03 \x01(\x03:\x17\x8a\xb5\x18\x13\n\x05model\x10\x06\"\x08registryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATEEVALUATED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
   _globals['_ALIASMOVED']._loaded_options = None
   _globals['_ALIASMOVED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
+  _globals['_VERSIONUPDATED']._loaded_options = None
+  _globals['_VERSIONUPDATED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
+  _globals['_VERSIONARCHIVED']._loaded_options = None
+  _globals['_VERSIONARCHIVED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
+  _globals['_MODELUPDATED']._loaded_options = None
+  _globals['_MODELUPDATED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
+  _globals['_PROMOTIONREQUESTED']._loaded_options = None
+  _globals['_PROMOTIONREQUESTED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
+  _globals['_PROMOTIONDECIDED']._loaded_options = None
+  _globals['_PROMOTIONDECIDED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
+  _globals['_GATEPOLICYCHANGED']._loaded_options = None
+  _globals['_GATEPOLICYCHANGED']._serialized_options = b'\212\265\030\023\n\005model\020\006\"\010registry'
   _globals['_VERSIONCREATED']._serialized_start=137
   _globals['_VERSIONCREATED']._serialized_end=274
   _globals['_GATEEVALUATED']._serialized_start=277
   _globals['_GATEEVALUATED']._serialized_end=409
   _globals['_ALIASMOVED']._serialized_start=411
   _globals['_ALIASMOVED']._serialized_end=529
+  _globals['_VERSIONUPDATED']._serialized_start=532
+  _globals['_VERSIONUPDATED']._serialized_end=660
+  _globals['_VERSIONARCHIVED']._serialized_start=663
+  _globals['_VERSIONARCHIVED']._serialized_end=792
+  _globals['_MODELUPDATED']._serialized_start=794
+  _globals['_MODELUPDATED']._serialized_end=914
+  _globals['_PROMOTIONREQUESTED']._serialized_start=917
+  _globals['_PROMOTIONREQUESTED']._serialized_end=1048
+  _globals['_PROMOTIONDECIDED']._serialized_start=1051
+  _globals['_PROMOTIONDECIDED']._serialized_end=1180
+  _globals['_GATEPOLICYCHANGED']._serialized_start=1183
+  _globals['_GATEPOLICYCHANGED']._serialized_end=1316
 # @@protoc_insertion_point(module_scope)

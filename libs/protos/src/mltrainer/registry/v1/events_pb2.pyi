@@ -112,3 +112,195 @@ class AliasMoved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AliasMoved: _TypeAlias = AliasMoved  # noqa: Y015
+
+@_typing.final
+class VersionUpdated(_message.Message):
+    """Description or tags of a version changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Format: `models/{model}`."""
+    revision: _builtins.int
+    """Revision of the registry; a consumer ignores an older one."""
+    @_builtins.property
+    def version(self) -> _resources_pb2.ModelVersion:
+        """The version after the change."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _resources_pb2.ModelVersion | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "revision", b"revision", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionUpdated: _TypeAlias = VersionUpdated  # noqa: Y015
+
+@_typing.final
+class VersionArchived(_message.Message):
+    """A version is out of service for good."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Format: `models/{model}`."""
+    revision: _builtins.int
+    """Revision of the registry; a consumer ignores an older one."""
+    @_builtins.property
+    def version(self) -> _resources_pb2.ModelVersion:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _resources_pb2.ModelVersion | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "revision", b"revision", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionArchived: _TypeAlias = VersionArchived  # noqa: Y015
+
+@_typing.final
+class ModelUpdated(_message.Message):
+    """Description or tags of a model changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Format: `models/{model}`."""
+    revision: _builtins.int
+    """Revision of the registry; a consumer ignores an older one."""
+    @_builtins.property
+    def resource(self) -> _resources_pb2.Model:
+        """The model after the change."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        resource: _resources_pb2.Model | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "resource", b"resource", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelUpdated: _TypeAlias = ModelUpdated  # noqa: Y015
+
+@_typing.final
+class PromotionRequested(_message.Message):
+    """Somebody asks to point an alias to a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROMOTION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Format: `models/{model}`."""
+    revision: _builtins.int
+    """Revision of the registry; a consumer ignores an older one."""
+    @_builtins.property
+    def promotion(self) -> _resources_pb2.Promotion:
+        """What is asked for, by whom and why."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        promotion: _resources_pb2.Promotion | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "promotion", b"promotion", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotionRequested: _TypeAlias = PromotionRequested  # noqa: Y015
+
+@_typing.final
+class PromotionDecided(_message.Message):
+    """A promotion was approved or rejected."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROMOTION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Format: `models/{model}`."""
+    revision: _builtins.int
+    """Revision of the registry; a consumer ignores an older one."""
+    @_builtins.property
+    def promotion(self) -> _resources_pb2.Promotion:
+        """What was decided, by whom and why."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        promotion: _resources_pb2.Promotion | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "promotion", b"promotion", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotionDecided: _TypeAlias = PromotionDecided  # noqa: Y015
+
+@_typing.final
+class GatePolicyChanged(_message.Message):
+    """The conditions of an alias were set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    GATE_POLICY_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Format: `models/{model}`, or `models/-` for a default of all models."""
+    revision: _builtins.int
+    """Revision of the registry; a consumer ignores an older one."""
+    @_builtins.property
+    def gate_policy(self) -> _resources_pb2.GatePolicy:
+        """The policy after the change."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        gate_policy: _resources_pb2.GatePolicy | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gate_policy", b"gate_policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate_policy", b"gate_policy", "model", b"model", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GatePolicyChanged: _TypeAlias = GatePolicyChanged  # noqa: Y015

@@ -5,6 +5,7 @@ Models, immutable versions, aliases with history, artifacts and lineage."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -54,11 +55,19 @@ class ListModelsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many, 1 to 1000; 100 where unset."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    filter: _builtins.str
+    """Which models, in the subset of AIP-160 that docs/filters.md describes, such as `tags.team = "vol" AND version_count > 3`; all
+    where empty. Fields: name, description, version_count, create_time, alias, tags.
+    """
+    order_by: _builtins.str
+    """`name`, `create_time` or `version_count`, each with ` desc` or without; `name` where empty."""
     min_revision: _builtins.int
     """Answers from this revision of the registry or a later one; any where unset."""
     def __init__(
@@ -66,11 +75,13 @@ class ListModelsRequest(_message.Message):
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
         min_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_revision", b"min_revision", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "min_revision", b"min_revision", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -139,13 +150,25 @@ class ListModelVersionsRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """Format: `models/{model}`."""
+    """Format: `models/{model}`, or `models/-` for those of all models."""
     page_size: _builtins.int
     """At most this many, 1 to 1000; 100 where unset."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    filter: _builtins.str
+    """Which versions, in the subset of AIP-160 that docs/filters.md describes, such as
+    `verdict = EDGE AND metrics.r2 >= 0.4 AND NOT tags:broken`; all where empty. Fields: name, model, number, state, verdict,
+    training, study, owner, description, create_time, horizon_bars, target, alias, tags, metrics, dataset, dataset_sha256,
+    feature_view_version, code_digest, environment_digest, computation_key, parent_version.
+    """
+    order_by: _builtins.str
+    """`name`, `number`, `create_time` or `metrics.{name}`, each with ` desc` or without; `number desc` where empty, `name` for all models.
+    Versions without that metric come last.
+    """
     min_revision: _builtins.int
     """Answers from this revision of the registry or a later one; any where unset."""
     def __init__(
@@ -154,11 +177,13 @@ class ListModelVersionsRequest(_message.Message):
         parent: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
         min_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_revision", b"min_revision", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "min_revision", b"min_revision", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -223,6 +248,200 @@ class CreateModelVersionRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateModelVersionRequest: _TypeAlias = CreateModelVersionRequest  # noqa: Y015
+
+@_typing.final
+class UpdateModelRequest(_message.Message):
+    """Request of UpdateModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _resources_pb2.Model:
+        """`name` says which; `etag` refuses unless it is the model's, and is not checked where empty."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """`description`, `tags` (all of them) or `tags.{key}` (one; removed where `model` does not have it)."""
+
+    def __init__(
+        self,
+        *,
+        model: _resources_pb2.Model | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateModelRequest: _TypeAlias = UpdateModelRequest  # noqa: Y015
+
+@_typing.final
+class UpdateModelVersionRequest(_message.Message):
+    """Request of UpdateModelVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model_version(self) -> _resources_pb2.ModelVersion:
+        """`name` says which; `etag` refuses unless it is the version's, and is not checked where empty."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """`description`, `tags` (all of them) or `tags.{key}` (one; removed where `model_version` does not have it)."""
+
+    def __init__(
+        self,
+        *,
+        model_version: _resources_pb2.ModelVersion | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateModelVersionRequest: _TypeAlias = UpdateModelVersionRequest  # noqa: Y015
+
+@_typing.final
+class GetModelCardRequest(_message.Message):
+    """Request of GetModelCard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Format: `models/{model}/versions/{version}`."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetModelCardRequest: _TypeAlias = GetModelCardRequest  # noqa: Y015
+
+@_typing.final
+class GetLineageRequest(_message.Message):
+    """Request of GetLineage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Format: `models/{model}/versions/{version}`."""
+    generations: _builtins.int
+    """How many generations of parents and of children; 10 where unset, at most 100."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        generations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generations", b"generations", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLineageRequest: _TypeAlias = GetLineageRequest  # noqa: Y015
+
+@_typing.final
+class ListDescendantsRequest(_message.Message):
+    """Request of ListDescendants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, 1 to 1000; 100 where unset."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    @_builtins.property
+    def origin(self) -> _resources_pb2.LineageNode:
+        """What the versions were made of, such as a feature view version, a dataset, a code digest or a version."""
+
+    def __init__(
+        self,
+        *,
+        origin: _resources_pb2.LineageNode | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDescendantsRequest: _TypeAlias = ListDescendantsRequest  # noqa: Y015
+
+@_typing.final
+class ListDescendantsResponse(_message.Message):
+    """A page of descendants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESCENDANTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def descendants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Descendant]:
+        """The page, by name of the model and number."""
+
+    def __init__(
+        self,
+        *,
+        descendants: _abc.Iterable[Global___Descendant] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descendants", b"descendants", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDescendantsResponse: _TypeAlias = ListDescendantsResponse  # noqa: Y015
+
+@_typing.final
+class Descendant(_message.Message):
+    """A version that was made of something."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Format: `models/{model}/versions/{version}`."""
+    generation: _builtins.int
+    """1 where it was made of it directly, 2 where of such a version, and so on."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Descendant: _TypeAlias = Descendant  # noqa: Y015
 
 @_typing.final
 class ArchiveModelVersionRequest(_message.Message):
@@ -479,6 +698,334 @@ class ListGateEvaluationsResponse(_message.Message):
 Global___ListGateEvaluationsResponse: _TypeAlias = ListGateEvaluationsResponse  # noqa: Y015
 
 @_typing.final
+class GetGatePolicyRequest(_message.Message):
+    """Request of GetGatePolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `models/{model}/gatePolicies/{alias}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGatePolicyRequest: _TypeAlias = GetGatePolicyRequest  # noqa: Y015
+
+@_typing.final
+class ListGatePoliciesRequest(_message.Message):
+    """Request of ListGatePolicies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, 1 to 1000; 100 where unset."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGatePoliciesRequest: _TypeAlias = ListGatePoliciesRequest  # noqa: Y015
+
+@_typing.final
+class ListGatePoliciesResponse(_message.Message):
+    """A page of policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATE_POLICIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def gate_policies(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.GatePolicy]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        gate_policies: _abc.Iterable[_resources_pb2.GatePolicy] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate_policies", b"gate_policies", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGatePoliciesResponse: _TypeAlias = ListGatePoliciesResponse  # noqa: Y015
+
+@_typing.final
+class ListGatePolicyChangesRequest(_message.Message):
+    """Request of ListGatePolicyChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Format: `models/{model}/gatePolicies/{alias}`; no default of another name is looked for."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1000; 100 where unset."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGatePolicyChangesRequest: _TypeAlias = ListGatePolicyChangesRequest  # noqa: Y015
+
+@_typing.final
+class ListGatePolicyChangesResponse(_message.Message):
+    """A page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATE_POLICIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def gate_policies(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.GatePolicy]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        gate_policies: _abc.Iterable[_resources_pb2.GatePolicy] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate_policies", b"gate_policies", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGatePolicyChangesResponse: _TypeAlias = ListGatePolicyChangesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateGatePolicyRequest(_message.Message):
+    """Request of UpdateGatePolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATE_POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gate_policy(self) -> _resources_pb2.GatePolicy:
+        """`name`, `conditions` and `reason` are read; `etag` refuses unless it is the policy's, and is not checked where empty."""
+
+    def __init__(
+        self,
+        *,
+        gate_policy: _resources_pb2.GatePolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gate_policy", b"gate_policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate_policy", b"gate_policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateGatePolicyRequest: _TypeAlias = UpdateGatePolicyRequest  # noqa: Y015
+
+@_typing.final
+class RequestPromotionRequest(_message.Message):
+    """Request of RequestPromotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """Format: `models/{model}/aliases/{alias}`."""
+    version: _builtins.str
+    """Where it shall point, `models/{model}/versions/{version}`."""
+    reason: _builtins.str
+    """Why; kept in the history."""
+    request_id: _builtins.str
+    """Idempotency key; same id, same answer."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        version: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPromotionRequest: _TypeAlias = RequestPromotionRequest  # noqa: Y015
+
+@_typing.final
+class GetPromotionRequest(_message.Message):
+    """Request of GetPromotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `models/{model}/promotions/{promotion}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPromotionRequest: _TypeAlias = GetPromotionRequest  # noqa: Y015
+
+@_typing.final
+class ListPromotionsRequest(_message.Message):
+    """Request of ListPromotions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Format: `models/{model}`, or `models/-` for those of all models."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1000; 100 where unset."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    state: _resources_pb2.Promotion.State.ValueType
+    """Only those in this state; all where unset."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        state: _resources_pb2.Promotion.State.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPromotionsRequest: _TypeAlias = ListPromotionsRequest  # noqa: Y015
+
+@_typing.final
+class ListPromotionsResponse(_message.Message):
+    """A page of promotions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMOTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def promotions(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Promotion]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        promotions: _abc.Iterable[_resources_pb2.Promotion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "promotions", b"promotions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPromotionsResponse: _TypeAlias = ListPromotionsResponse  # noqa: Y015
+
+@_typing.final
+class ApprovePromotionRequest(_message.Message):
+    """Request of ApprovePromotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `models/{model}/promotions/{promotion}`."""
+    reason: _builtins.str
+    """Why; kept in the history."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovePromotionRequest: _TypeAlias = ApprovePromotionRequest  # noqa: Y015
+
+@_typing.final
+class RejectPromotionRequest(_message.Message):
+    """Request of RejectPromotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `models/{model}/promotions/{promotion}`."""
+    reason: _builtins.str
+    """Why; kept in the history."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectPromotionRequest: _TypeAlias = RejectPromotionRequest  # noqa: Y015
+
+@_typing.final
 class WatchModelsRequest(_message.Message):
     """Request of WatchModels."""
 
@@ -510,6 +1057,10 @@ class WatchModelsResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
     BOOKMARK_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    GATE_EVALUATION_FIELD_NUMBER: _builtins.int
+    PROMOTION_FIELD_NUMBER: _builtins.int
+    GATE_POLICY_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Revision of the registry after this change."""
@@ -527,6 +1078,22 @@ class WatchModelsResponse(_message.Message):
     def bookmark(self) -> Global___Bookmark:
         """Everything up to `revision` was sent; the stream is live from here."""
 
+    @_builtins.property
+    def model(self) -> _resources_pb2.Model:
+        """Description or tags of a model changed."""
+
+    @_builtins.property
+    def gate_evaluation(self) -> _resources_pb2.GateEvaluation:
+        """A version was held against the conditions of an alias; not part of the present state."""
+
+    @_builtins.property
+    def promotion(self) -> _resources_pb2.Promotion:
+        """A promotion was asked for or decided."""
+
+    @_builtins.property
+    def gate_policy(self) -> _resources_pb2.GatePolicy:
+        """The conditions of an alias were set."""
+
     def __init__(
         self,
         *,
@@ -534,13 +1101,17 @@ class WatchModelsResponse(_message.Message):
         version: _resources_pb2.ModelVersion | None = ...,
         alias: _resources_pb2.Alias | None = ...,
         bookmark: Global___Bookmark | None = ...,
+        model: _resources_pb2.Model | None = ...,
+        gate_evaluation: _resources_pb2.GateEvaluation | None = ...,
+        promotion: _resources_pb2.Promotion | None = ...,
+        gate_policy: _resources_pb2.GatePolicy | None = ...,
         traceparent: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "bookmark", b"bookmark", "change", b"change", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "bookmark", b"bookmark", "change", b"change", "gate_evaluation", b"gate_evaluation", "gate_policy", b"gate_policy", "model", b"model", "promotion", b"promotion", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "bookmark", b"bookmark", "change", b"change", "revision", b"revision", "traceparent", b"traceparent", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "bookmark", b"bookmark", "change", b"change", "gate_evaluation", b"gate_evaluation", "gate_policy", b"gate_policy", "model", b"model", "promotion", b"promotion", "revision", b"revision", "traceparent", b"traceparent", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["version", "alias", "bookmark"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["version", "alias", "bookmark", "model", "gate_evaluation", "promotion", "gate_policy"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 

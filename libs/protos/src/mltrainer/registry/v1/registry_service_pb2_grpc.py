@@ -47,6 +47,11 @@ class RegistryServiceStub:
                 request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.UpdateModel = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/UpdateModel',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateModelRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Model.FromString,
+                _registered_method=True)
         self.GetModelVersion = channel.unary_unary(
                 '/mltrainer.registry.v1.RegistryService/GetModelVersion',
                 request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetModelVersionRequest.SerializeToString,
@@ -56,6 +61,26 @@ class RegistryServiceStub:
                 '/mltrainer.registry.v1.RegistryService/ListModelVersions',
                 request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.FromString,
+                _registered_method=True)
+        self.UpdateModelVersion = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/UpdateModelVersion',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateModelVersionRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.GetModelCard = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/GetModelCard',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetModelCardRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelCard.FromString,
+                _registered_method=True)
+        self.GetLineage = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/GetLineage',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.LineageGraph.FromString,
+                _registered_method=True)
+        self.ListDescendants = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/ListDescendants',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListDescendantsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListDescendantsResponse.FromString,
                 _registered_method=True)
         self.CreateModelVersion = channel.unary_unary(
                 '/mltrainer.registry.v1.RegistryService/CreateModelVersion',
@@ -92,6 +117,51 @@ class RegistryServiceStub:
                 request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGateEvaluationsRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGateEvaluationsResponse.FromString,
                 _registered_method=True)
+        self.GetGatePolicy = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/GetGatePolicy',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetGatePolicyRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.GatePolicy.FromString,
+                _registered_method=True)
+        self.ListGatePolicies = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/ListGatePolicies',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePoliciesRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePoliciesResponse.FromString,
+                _registered_method=True)
+        self.ListGatePolicyChanges = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/ListGatePolicyChanges',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePolicyChangesRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePolicyChangesResponse.FromString,
+                _registered_method=True)
+        self.UpdateGatePolicy = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/UpdateGatePolicy',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateGatePolicyRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.GatePolicy.FromString,
+                _registered_method=True)
+        self.RequestPromotion = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/RequestPromotion',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.RequestPromotionRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.FromString,
+                _registered_method=True)
+        self.GetPromotion = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/GetPromotion',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetPromotionRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.FromString,
+                _registered_method=True)
+        self.ListPromotions = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/ListPromotions',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListPromotionsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListPromotionsResponse.FromString,
+                _registered_method=True)
+        self.ApprovePromotion = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/ApprovePromotion',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ApprovePromotionRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.FromString,
+                _registered_method=True)
+        self.RejectPromotion = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/RejectPromotion',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.RejectPromotionRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.FromString,
+                _registered_method=True)
         self.WatchModels = channel.unary_stream(
                 '/mltrainer.registry.v1.RegistryService/WatchModels',
                 request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.WatchModelsRequest.SerializeToString,
@@ -122,7 +192,14 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists models by name.
+        """Lists models, by name unless ordered otherwise. Errors: INVALID_ARGUMENT `INVALID_FILTER`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModel(self, request, context):
+        """Changes description and tags of a model. Errors: ABORTED `STALE_ETAG`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,7 +213,35 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModelVersions(self, request, context):
-        """Lists the versions of a model, newest first.
+        """Lists the versions of a model, newest first unless ordered otherwise. Errors: INVALID_ARGUMENT `INVALID_FILTER`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModelVersion(self, request, context):
+        """Changes description and tags of a version; nothing else of it ever changes. Errors: ABORTED `STALE_ETAG`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModelCard(self, request, context):
+        """Returns the model card of a version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLineage(self, request, context):
+        """Returns where a version comes from and what came of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDescendants(self, request, context):
+        """Lists the versions that were made of something, directly or through a version, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,6 +299,72 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGatePolicy(self, request, context):
+        """Returns the policy that holds for an alias: its own or the closest default. Errors: NOT_FOUND `POLICY_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGatePolicies(self, request, context):
+        """Lists the policies that hold, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGatePolicyChanges(self, request, context):
+        """Lists every policy that was ever set under a name, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateGatePolicy(self, request, context):
+        """Sets the conditions of an alias, which hold from the next evaluation on. Errors: ABORTED `STALE_ETAG`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPromotion(self, request, context):
+        """Asks to point an alias to a version. Moves it at once where the gate passes and asks for no approval; waits for an
+        approver where that is all that is missing. Errors: FAILED_PRECONDITION `GATE_NOT_PASSED`, `VERSION_ARCHIVED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPromotion(self, request, context):
+        """Returns a promotion. Errors: NOT_FOUND `PROMOTION_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPromotions(self, request, context):
+        """Lists the promotions of a model, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApprovePromotion(self, request, context):
+        """Approves a promotion and moves the alias if the gate still passes; doing it again changes nothing. Errors:
+        PERMISSION_DENIED `OWN_PROMOTION` for whoever asked for it or for the training, ABORTED `ALIAS_MOVED`,
+        FAILED_PRECONDITION `GATE_NOT_PASSED`, `PROMOTION_DECIDED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectPromotion(self, request, context):
+        """Rejects a promotion, for good. Errors: FAILED_PRECONDITION `PROMOTION_DECIDED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchModels(self, request, context):
         """Streams every change after a revision; first the present state where the revision is 0 or too old.
         """
@@ -230,6 +401,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelsRequest.FromString,
                     response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelsResponse.SerializeToString,
             ),
+            'UpdateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModel,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateModelRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Model.SerializeToString,
+            ),
             'GetModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelVersion,
                     request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetModelVersionRequest.FromString,
@@ -239,6 +415,26 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListModelVersions,
                     request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.FromString,
                     response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
+            'UpdateModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModelVersion,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateModelVersionRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelVersion.SerializeToString,
+            ),
+            'GetModelCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelCard,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetModelCardRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelCard.SerializeToString,
+            ),
+            'GetLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLineage,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.LineageGraph.SerializeToString,
+            ),
+            'ListDescendants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDescendants,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListDescendantsRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListDescendantsResponse.SerializeToString,
             ),
             'CreateModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateModelVersion,
@@ -274,6 +470,51 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListGateEvaluations,
                     request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGateEvaluationsRequest.FromString,
                     response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGateEvaluationsResponse.SerializeToString,
+            ),
+            'GetGatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGatePolicy,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetGatePolicyRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.GatePolicy.SerializeToString,
+            ),
+            'ListGatePolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGatePolicies,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePoliciesRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePoliciesResponse.SerializeToString,
+            ),
+            'ListGatePolicyChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGatePolicyChanges,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePolicyChangesRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePolicyChangesResponse.SerializeToString,
+            ),
+            'UpdateGatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateGatePolicy,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateGatePolicyRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.GatePolicy.SerializeToString,
+            ),
+            'RequestPromotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPromotion,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.RequestPromotionRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.SerializeToString,
+            ),
+            'GetPromotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPromotion,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetPromotionRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.SerializeToString,
+            ),
+            'ListPromotions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPromotions,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListPromotionsRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListPromotionsResponse.SerializeToString,
+            ),
+            'ApprovePromotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApprovePromotion,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ApprovePromotionRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.SerializeToString,
+            ),
+            'RejectPromotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectPromotion,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.RejectPromotionRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.SerializeToString,
             ),
             'WatchModels': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchModels,
@@ -358,6 +599,33 @@ class RegistryService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/UpdateModel',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateModelRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetModelVersion(request,
             target,
             options=(),
@@ -401,6 +669,114 @@ class RegistryService:
             '/mltrainer.registry.v1.RegistryService/ListModelVersions',
             mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.SerializeToString,
             mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/UpdateModelVersion',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateModelVersionRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/GetModelCard',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetModelCardRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.ModelCard.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/GetLineage',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.LineageGraph.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDescendants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/ListDescendants',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListDescendantsRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListDescendantsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -590,6 +966,249 @@ class RegistryService:
             '/mltrainer.registry.v1.RegistryService/ListGateEvaluations',
             mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGateEvaluationsRequest.SerializeToString,
             mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGateEvaluationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/GetGatePolicy',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetGatePolicyRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.GatePolicy.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGatePolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/ListGatePolicies',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePoliciesRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGatePolicyChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/ListGatePolicyChanges',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePolicyChangesRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListGatePolicyChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateGatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/UpdateGatePolicy',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UpdateGatePolicyRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.GatePolicy.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPromotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/RequestPromotion',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.RequestPromotionRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPromotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/GetPromotion',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetPromotionRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPromotions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/ListPromotions',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListPromotionsRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ListPromotionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApprovePromotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/ApprovePromotion',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.ApprovePromotionRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectPromotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/RejectPromotion',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.RejectPromotionRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_resources__pb2.Promotion.FromString,
             options,
             channel_credentials,
             insecure,

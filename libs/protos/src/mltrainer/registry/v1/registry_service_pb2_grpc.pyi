@@ -39,11 +39,21 @@ class RegistryServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelRequest, _resources_pb2.Model]
     """Returns a model. Errors: NOT_FOUND `MODEL_NOT_FOUND`."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListModelsRequest, _registry_service_pb2.ListModelsResponse]
-    """Lists models by name."""
+    """Lists models, by name unless ordered otherwise. Errors: INVALID_ARGUMENT `INVALID_FILTER`."""
+    UpdateModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.UpdateModelRequest, _resources_pb2.Model]
+    """Changes description and tags of a model. Errors: ABORTED `STALE_ETAG`."""
     GetModelVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelVersionRequest, _resources_pb2.ModelVersion]
     """Returns a version. Errors: NOT_FOUND `VERSION_NOT_FOUND`."""
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListModelVersionsRequest, _registry_service_pb2.ListModelVersionsResponse]
-    """Lists the versions of a model, newest first."""
+    """Lists the versions of a model, newest first unless ordered otherwise. Errors: INVALID_ARGUMENT `INVALID_FILTER`."""
+    UpdateModelVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.UpdateModelVersionRequest, _resources_pb2.ModelVersion]
+    """Changes description and tags of a version; nothing else of it ever changes. Errors: ABORTED `STALE_ETAG`."""
+    GetModelCard: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelCardRequest, _resources_pb2.ModelCard]
+    """Returns the model card of a version."""
+    GetLineage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _resources_pb2.LineageGraph]
+    """Returns where a version comes from and what came of it."""
+    ListDescendants: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListDescendantsRequest, _registry_service_pb2.ListDescendantsResponse]
+    """Lists the versions that were made of something, directly or through a version, by name."""
     CreateModelVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.CreateModelVersionRequest, _resources_pb2.ModelVersion]
     """Creates a version from what a training has uploaded; the same training with the same manifest is answered with
     its version. Errors: ALREADY_EXISTS `TRAINING_HAS_VERSION`, FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
@@ -63,6 +73,29 @@ class RegistryServiceStub:
     """Lists the moves of an alias, newest first."""
     ListGateEvaluations: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListGateEvaluationsRequest, _registry_service_pb2.ListGateEvaluationsResponse]
     """Lists the gate evaluations of a version, newest first."""
+    GetGatePolicy: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetGatePolicyRequest, _resources_pb2.GatePolicy]
+    """Returns the policy that holds for an alias: its own or the closest default. Errors: NOT_FOUND `POLICY_NOT_FOUND`."""
+    ListGatePolicies: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListGatePoliciesRequest, _registry_service_pb2.ListGatePoliciesResponse]
+    """Lists the policies that hold, by name."""
+    ListGatePolicyChanges: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListGatePolicyChangesRequest, _registry_service_pb2.ListGatePolicyChangesResponse]
+    """Lists every policy that was ever set under a name, newest first."""
+    UpdateGatePolicy: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.UpdateGatePolicyRequest, _resources_pb2.GatePolicy]
+    """Sets the conditions of an alias, which hold from the next evaluation on. Errors: ABORTED `STALE_ETAG`."""
+    RequestPromotion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RequestPromotionRequest, _resources_pb2.Promotion]
+    """Asks to point an alias to a version. Moves it at once where the gate passes and asks for no approval; waits for an
+    approver where that is all that is missing. Errors: FAILED_PRECONDITION `GATE_NOT_PASSED`, `VERSION_ARCHIVED`.
+    """
+    GetPromotion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetPromotionRequest, _resources_pb2.Promotion]
+    """Returns a promotion. Errors: NOT_FOUND `PROMOTION_NOT_FOUND`."""
+    ListPromotions: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListPromotionsRequest, _registry_service_pb2.ListPromotionsResponse]
+    """Lists the promotions of a model, newest first."""
+    ApprovePromotion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ApprovePromotionRequest, _resources_pb2.Promotion]
+    """Approves a promotion and moves the alias if the gate still passes; doing it again changes nothing. Errors:
+    PERMISSION_DENIED `OWN_PROMOTION` for whoever asked for it or for the training, ABORTED `ALIAS_MOVED`,
+    FAILED_PRECONDITION `GATE_NOT_PASSED`, `PROMOTION_DECIDED`.
+    """
+    RejectPromotion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RejectPromotionRequest, _resources_pb2.Promotion]
+    """Rejects a promotion, for good. Errors: FAILED_PRECONDITION `PROMOTION_DECIDED`."""
     WatchModels: _grpc.UnaryStreamMultiCallable[_registry_service_pb2.WatchModelsRequest, _registry_service_pb2.WatchModelsResponse]
     """Streams every change after a revision; first the present state where the revision is 0 or too old."""
     UploadArtifact: _grpc.StreamUnaryMultiCallable[_registry_service_pb2.UploadArtifactRequest, _registry_service_pb2.UploadArtifactResponse]
@@ -83,11 +116,21 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelRequest, _resources_pb2.Model]  # type: ignore[assignment]
     """Returns a model. Errors: NOT_FOUND `MODEL_NOT_FOUND`."""
     ListModels: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListModelsRequest, _registry_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists models by name."""
+    """Lists models, by name unless ordered otherwise. Errors: INVALID_ARGUMENT `INVALID_FILTER`."""
+    UpdateModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.UpdateModelRequest, _resources_pb2.Model]  # type: ignore[assignment]
+    """Changes description and tags of a model. Errors: ABORTED `STALE_ETAG`."""
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelVersionRequest, _resources_pb2.ModelVersion]  # type: ignore[assignment]
     """Returns a version. Errors: NOT_FOUND `VERSION_NOT_FOUND`."""
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListModelVersionsRequest, _registry_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
-    """Lists the versions of a model, newest first."""
+    """Lists the versions of a model, newest first unless ordered otherwise. Errors: INVALID_ARGUMENT `INVALID_FILTER`."""
+    UpdateModelVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.UpdateModelVersionRequest, _resources_pb2.ModelVersion]  # type: ignore[assignment]
+    """Changes description and tags of a version; nothing else of it ever changes. Errors: ABORTED `STALE_ETAG`."""
+    GetModelCard: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelCardRequest, _resources_pb2.ModelCard]  # type: ignore[assignment]
+    """Returns the model card of a version."""
+    GetLineage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _resources_pb2.LineageGraph]  # type: ignore[assignment]
+    """Returns where a version comes from and what came of it."""
+    ListDescendants: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListDescendantsRequest, _registry_service_pb2.ListDescendantsResponse]  # type: ignore[assignment]
+    """Lists the versions that were made of something, directly or through a version, by name."""
     CreateModelVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CreateModelVersionRequest, _resources_pb2.ModelVersion]  # type: ignore[assignment]
     """Creates a version from what a training has uploaded; the same training with the same manifest is answered with
     its version. Errors: ALREADY_EXISTS `TRAINING_HAS_VERSION`, FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
@@ -107,6 +150,29 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists the moves of an alias, newest first."""
     ListGateEvaluations: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListGateEvaluationsRequest, _registry_service_pb2.ListGateEvaluationsResponse]  # type: ignore[assignment]
     """Lists the gate evaluations of a version, newest first."""
+    GetGatePolicy: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetGatePolicyRequest, _resources_pb2.GatePolicy]  # type: ignore[assignment]
+    """Returns the policy that holds for an alias: its own or the closest default. Errors: NOT_FOUND `POLICY_NOT_FOUND`."""
+    ListGatePolicies: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListGatePoliciesRequest, _registry_service_pb2.ListGatePoliciesResponse]  # type: ignore[assignment]
+    """Lists the policies that hold, by name."""
+    ListGatePolicyChanges: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListGatePolicyChangesRequest, _registry_service_pb2.ListGatePolicyChangesResponse]  # type: ignore[assignment]
+    """Lists every policy that was ever set under a name, newest first."""
+    UpdateGatePolicy: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.UpdateGatePolicyRequest, _resources_pb2.GatePolicy]  # type: ignore[assignment]
+    """Sets the conditions of an alias, which hold from the next evaluation on. Errors: ABORTED `STALE_ETAG`."""
+    RequestPromotion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RequestPromotionRequest, _resources_pb2.Promotion]  # type: ignore[assignment]
+    """Asks to point an alias to a version. Moves it at once where the gate passes and asks for no approval; waits for an
+    approver where that is all that is missing. Errors: FAILED_PRECONDITION `GATE_NOT_PASSED`, `VERSION_ARCHIVED`.
+    """
+    GetPromotion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetPromotionRequest, _resources_pb2.Promotion]  # type: ignore[assignment]
+    """Returns a promotion. Errors: NOT_FOUND `PROMOTION_NOT_FOUND`."""
+    ListPromotions: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListPromotionsRequest, _registry_service_pb2.ListPromotionsResponse]  # type: ignore[assignment]
+    """Lists the promotions of a model, newest first."""
+    ApprovePromotion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ApprovePromotionRequest, _resources_pb2.Promotion]  # type: ignore[assignment]
+    """Approves a promotion and moves the alias if the gate still passes; doing it again changes nothing. Errors:
+    PERMISSION_DENIED `OWN_PROMOTION` for whoever asked for it or for the training, ABORTED `ALIAS_MOVED`,
+    FAILED_PRECONDITION `GATE_NOT_PASSED`, `PROMOTION_DECIDED`.
+    """
+    RejectPromotion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RejectPromotionRequest, _resources_pb2.Promotion]  # type: ignore[assignment]
+    """Rejects a promotion, for good. Errors: FAILED_PRECONDITION `PROMOTION_DECIDED`."""
     WatchModels: _aio.UnaryStreamMultiCallable[_registry_service_pb2.WatchModelsRequest, _registry_service_pb2.WatchModelsResponse]  # type: ignore[assignment]
     """Streams every change after a revision; first the present state where the revision is 0 or too old."""
     UploadArtifact: _aio.StreamUnaryMultiCallable[_registry_service_pb2.UploadArtifactRequest, _registry_service_pb2.UploadArtifactResponse]  # type: ignore[assignment]
@@ -136,7 +202,15 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListModelsResponse, _abc.Awaitable[_registry_service_pb2.ListModelsResponse]]:
-        """Lists models by name."""
+        """Lists models, by name unless ordered otherwise. Errors: INVALID_ARGUMENT `INVALID_FILTER`."""
+
+    @_abc_1.abstractmethod
+    def UpdateModel(
+        self,
+        request: _registry_service_pb2.UpdateModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.Model, _abc.Awaitable[_resources_pb2.Model]]:
+        """Changes description and tags of a model. Errors: ABORTED `STALE_ETAG`."""
 
     @_abc_1.abstractmethod
     def GetModelVersion(
@@ -152,7 +226,39 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.ListModelVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListModelVersionsResponse, _abc.Awaitable[_registry_service_pb2.ListModelVersionsResponse]]:
-        """Lists the versions of a model, newest first."""
+        """Lists the versions of a model, newest first unless ordered otherwise. Errors: INVALID_ARGUMENT `INVALID_FILTER`."""
+
+    @_abc_1.abstractmethod
+    def UpdateModelVersion(
+        self,
+        request: _registry_service_pb2.UpdateModelVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.ModelVersion, _abc.Awaitable[_resources_pb2.ModelVersion]]:
+        """Changes description and tags of a version; nothing else of it ever changes. Errors: ABORTED `STALE_ETAG`."""
+
+    @_abc_1.abstractmethod
+    def GetModelCard(
+        self,
+        request: _registry_service_pb2.GetModelCardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.ModelCard, _abc.Awaitable[_resources_pb2.ModelCard]]:
+        """Returns the model card of a version."""
+
+    @_abc_1.abstractmethod
+    def GetLineage(
+        self,
+        request: _registry_service_pb2.GetLineageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.LineageGraph, _abc.Awaitable[_resources_pb2.LineageGraph]]:
+        """Returns where a version comes from and what came of it."""
+
+    @_abc_1.abstractmethod
+    def ListDescendants(
+        self,
+        request: _registry_service_pb2.ListDescendantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListDescendantsResponse, _abc.Awaitable[_registry_service_pb2.ListDescendantsResponse]]:
+        """Lists the versions that were made of something, directly or through a version, by name."""
 
     @_abc_1.abstractmethod
     def CreateModelVersion(
@@ -214,6 +320,83 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListGateEvaluationsResponse, _abc.Awaitable[_registry_service_pb2.ListGateEvaluationsResponse]]:
         """Lists the gate evaluations of a version, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetGatePolicy(
+        self,
+        request: _registry_service_pb2.GetGatePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.GatePolicy, _abc.Awaitable[_resources_pb2.GatePolicy]]:
+        """Returns the policy that holds for an alias: its own or the closest default. Errors: NOT_FOUND `POLICY_NOT_FOUND`."""
+
+    @_abc_1.abstractmethod
+    def ListGatePolicies(
+        self,
+        request: _registry_service_pb2.ListGatePoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListGatePoliciesResponse, _abc.Awaitable[_registry_service_pb2.ListGatePoliciesResponse]]:
+        """Lists the policies that hold, by name."""
+
+    @_abc_1.abstractmethod
+    def ListGatePolicyChanges(
+        self,
+        request: _registry_service_pb2.ListGatePolicyChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListGatePolicyChangesResponse, _abc.Awaitable[_registry_service_pb2.ListGatePolicyChangesResponse]]:
+        """Lists every policy that was ever set under a name, newest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateGatePolicy(
+        self,
+        request: _registry_service_pb2.UpdateGatePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.GatePolicy, _abc.Awaitable[_resources_pb2.GatePolicy]]:
+        """Sets the conditions of an alias, which hold from the next evaluation on. Errors: ABORTED `STALE_ETAG`."""
+
+    @_abc_1.abstractmethod
+    def RequestPromotion(
+        self,
+        request: _registry_service_pb2.RequestPromotionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.Promotion, _abc.Awaitable[_resources_pb2.Promotion]]:
+        """Asks to point an alias to a version. Moves it at once where the gate passes and asks for no approval; waits for an
+        approver where that is all that is missing. Errors: FAILED_PRECONDITION `GATE_NOT_PASSED`, `VERSION_ARCHIVED`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPromotion(
+        self,
+        request: _registry_service_pb2.GetPromotionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.Promotion, _abc.Awaitable[_resources_pb2.Promotion]]:
+        """Returns a promotion. Errors: NOT_FOUND `PROMOTION_NOT_FOUND`."""
+
+    @_abc_1.abstractmethod
+    def ListPromotions(
+        self,
+        request: _registry_service_pb2.ListPromotionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListPromotionsResponse, _abc.Awaitable[_registry_service_pb2.ListPromotionsResponse]]:
+        """Lists the promotions of a model, newest first."""
+
+    @_abc_1.abstractmethod
+    def ApprovePromotion(
+        self,
+        request: _registry_service_pb2.ApprovePromotionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.Promotion, _abc.Awaitable[_resources_pb2.Promotion]]:
+        """Approves a promotion and moves the alias if the gate still passes; doing it again changes nothing. Errors:
+        PERMISSION_DENIED `OWN_PROMOTION` for whoever asked for it or for the training, ABORTED `ALIAS_MOVED`,
+        FAILED_PRECONDITION `GATE_NOT_PASSED`, `PROMOTION_DECIDED`.
+        """
+
+    @_abc_1.abstractmethod
+    def RejectPromotion(
+        self,
+        request: _registry_service_pb2.RejectPromotionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resources_pb2.Promotion, _abc.Awaitable[_resources_pb2.Promotion]]:
+        """Rejects a promotion, for good. Errors: FAILED_PRECONDITION `PROMOTION_DECIDED`."""
 
     @_abc_1.abstractmethod
     def WatchModels(

@@ -27,29 +27,55 @@ from mltrainer.trainer.v1 import resources_pb2 as mltrainer_dot_trainer_dot_v1_d
 from mltrainer.types.v1 import types_pb2 as mltrainer_dot_types_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mltrainer/registry/v1/resources.proto\x12\x15mltrainer.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$mltrainer/trainer/v1/resources.proto\x1a\x1emltrainer/types/v1/types.proto\"\xac\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rversion_count\x18\x02 \x01(\x05\x12-\n\x07\x61liases\x18\x03 \x03(\x0b\x32\x1c.mltrainer.registry.v1.Alias\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x0f \x01(\x03\"\xec\x03\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x38\n\x05state\x18\x03 \x01(\x0e\x32).mltrainer.registry.v1.ModelVersion.State\x12\x10\n\x08training\x18\x04 \x01(\t\x12\x31\n\x08manifest\x18\x05 \x01(\x0b\x32\x1f.mltrainer.registry.v1.Manifest\x12.\n\x07lineage\x18\x06 \x01(\x0b\x32\x1d.mltrainer.trainer.v1.Lineage\x12\x33\n\x06result\x18\x07 \x01(\x0b\x32#.mltrainer.trainer.v1.AttemptResult\x12*\n\x06target\x18\x08 \x01(\x0b\x32\x1a.mltrainer.types.v1.Target\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\n \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x12\x17\n\x0fupdate_revision\x18\x0f \x01(\x03\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_ARCHIVED\x10\x02\"N\n\x08Manifest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x32\n\x05\x66iles\x18\x02 \x03(\x0b\x32#.mltrainer.registry.v1.ArtifactFile\"@\n\x0c\x41rtifactFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"i\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\"\xa4\x01\n\tAliasMove\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\t\x12\x12\n\nto_version\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12-\n\tmove_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x07 \x01(\x03\"\xad\x01\n\x0eGateEvaluation\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\x38\n\nconditions\x18\x04 \x03(\x0b\x32$.mltrainer.registry.v1.GateCondition\x12\x31\n\revaluate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\rGateCondition\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mltrainer/registry/v1/resources.proto\x12\x15mltrainer.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$mltrainer/trainer/v1/resources.proto\x1a\x1emltrainer/types/v1/types.proto\"\xa4\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rversion_count\x18\x02 \x01(\x05\x12-\n\x07\x61liases\x18\x03 \x03(\x0b\x32\x1c.mltrainer.registry.v1.Alias\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x34\n\x04tags\x18\x07 \x03(\x0b\x32&.mltrainer.registry.v1.Model.TagsEntry\x12\x10\n\x08revision\x18\x0f \x01(\x03\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfa\x04\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x38\n\x05state\x18\x03 \x01(\x0e\x32).mltrainer.registry.v1.ModelVersion.State\x12\x10\n\x08training\x18\x04 \x01(\t\x12\x31\n\x08manifest\x18\x05 \x01(\x0b\x32\x1f.mltrainer.registry.v1.Manifest\x12.\n\x07lineage\x18\x06 \x01(\x0b\x32\x1d.mltrainer.trainer.v1.Lineage\x12\x33\n\x06result\x18\x07 \x01(\x0b\x32#.mltrainer.trainer.v1.AttemptResult\x12*\n\x06target\x18\x08 \x01(\x0b\x32\x1a.mltrainer.types.v1.Target\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\n \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x0c \x01(\t\x12;\n\x04tags\x18\r \x03(\x0b\x32-.mltrainer.registry.v1.ModelVersion.TagsEntry\x12\r\n\x05owner\x18\x0e \x01(\t\x12\x17\n\x0fupdate_revision\x18\x0f \x01(\x03\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_ARCHIVED\x10\x02\"N\n\x08Manifest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x32\n\x05\x66iles\x18\x02 \x03(\x0b\x32#.mltrainer.registry.v1.ArtifactFile\"@\n\x0c\x41rtifactFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"i\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\"\xa4\x01\n\tAliasMove\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\t\x12\x12\n\nto_version\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12-\n\tmove_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x07 \x01(\x03\"\xad\x01\n\x0eGateEvaluation\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\x38\n\nconditions\x18\x04 \x03(\x0b\x32$.mltrainer.registry.v1.GateCondition\x12\x31\n\revaluate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb4\x01\n\rGateCondition\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x15\n\x08\x65stimate\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0estandard_error\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05\x62ound\x18\x06 \x01(\x01H\x02\x88\x01\x01\x42\x0b\n\t_estimateB\x11\n\x0f_standard_errorB\x08\n\x06_bound\"\xd6\x01\n\nGatePolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12:\n\nconditions\x18\x03 \x03(\x0b\x32&.mltrainer.registry.v1.PolicyCondition\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\"\xd8\x01\n\x0fPolicyCondition\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x17\n\x0flower_is_better\x18\x03 \x01(\x08\x12\x15\n\x08\x61t_least\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x61t_most\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06margin\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12\x10\n\x08min_days\x18\x08 \x01(\x05\x12\r\n\x05\x65xact\x18\t \x01(\x08\x42\x0b\n\t_at_leastB\n\n\x08_at_most\"\xa5\x03\n\tPromotion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x04 \x01(\t\x12\x35\n\x05state\x18\x05 \x01(\x0e\x32&.mltrainer.registry.v1.Promotion.State\x12\x11\n\trequester\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65\x63ider\x18\t \x01(\t\x12\x17\n\x0f\x64\x65\x63ision_reason\x18\n \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0c \x01(\x03\"X\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_APPLIED\x10\x02\x12\x12\n\x0eSTATE_REJECTED\x10\x03\"\x87\x01\n\x0cLineageGraph\x12\x31\n\x05nodes\x18\x01 \x03(\x0b\x32\".mltrainer.registry.v1.LineageNode\x12\x31\n\x05\x65\x64ges\x18\x02 \x03(\x0b\x32\".mltrainer.registry.v1.LineageEdge\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\xdf\x02\n\x0bLineageNode\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32\'.mltrainer.registry.v1.LineageNode.Kind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x8a\x02\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_VERSION\x10\x01\x12\x10\n\x0cKIND_ATTEMPT\x10\x02\x12\x11\n\rKIND_TRAINING\x10\x03\x12\x0e\n\nKIND_STUDY\x10\x04\x12\x10\n\x0cKIND_DATASET\x10\x05\x12\x17\n\x13KIND_DATASET_SHA256\x10\x06\x12\x1d\n\x19KIND_FEATURE_VIEW_VERSION\x10\x07\x12\x14\n\x10KIND_CODE_DIGEST\x10\x08\x12\x1b\n\x17KIND_ENVIRONMENT_DIGEST\x10\t\x12\x18\n\x14KIND_COMPUTATION_KEY\x10\n\x12\x0e\n\nKIND_ALIAS\x10\x0b\"1\n\x0bLineageEdge\x12\x11\n\tfrom_node\x18\x01 \x01(\x05\x12\x0f\n\x07to_node\x18\x02 \x01(\x05\".\n\tModelCard\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08markdown\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.registry.v1.resources_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODEL_TAGSENTRY']._loaded_options = None
+  _globals['_MODEL_TAGSENTRY']._serialized_options = b'8\001'
+  _globals['_MODELVERSION_TAGSENTRY']._loaded_options = None
+  _globals['_MODELVERSION_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL']._serialized_start=168
-  _globals['_MODEL']._serialized_end=340
-  _globals['_MODELVERSION']._serialized_start=343
-  _globals['_MODELVERSION']._serialized_end=835
-  _globals['_MODELVERSION_STATE']._serialized_start=767
-  _globals['_MODELVERSION_STATE']._serialized_end=835
-  _globals['_MANIFEST']._serialized_start=837
-  _globals['_MANIFEST']._serialized_end=915
-  _globals['_ARTIFACTFILE']._serialized_start=917
-  _globals['_ARTIFACTFILE']._serialized_end=981
-  _globals['_ALIAS']._serialized_start=983
-  _globals['_ALIAS']._serialized_end=1088
-  _globals['_ALIASMOVE']._serialized_start=1091
-  _globals['_ALIASMOVE']._serialized_end=1255
-  _globals['_GATEEVALUATION']._serialized_start=1258
-  _globals['_GATEEVALUATION']._serialized_end=1431
-  _globals['_GATECONDITION']._serialized_start=1433
-  _globals['_GATECONDITION']._serialized_end=1499
+  _globals['_MODEL']._serialized_end=460
+  _globals['_MODEL_TAGSENTRY']._serialized_start=417
+  _globals['_MODEL_TAGSENTRY']._serialized_end=460
+  _globals['_MODELVERSION']._serialized_start=463
+  _globals['_MODELVERSION']._serialized_end=1097
+  _globals['_MODELVERSION_TAGSENTRY']._serialized_start=417
+  _globals['_MODELVERSION_TAGSENTRY']._serialized_end=460
+  _globals['_MODELVERSION_STATE']._serialized_start=1029
+  _globals['_MODELVERSION_STATE']._serialized_end=1097
+  _globals['_MANIFEST']._serialized_start=1099
+  _globals['_MANIFEST']._serialized_end=1177
+  _globals['_ARTIFACTFILE']._serialized_start=1179
+  _globals['_ARTIFACTFILE']._serialized_end=1243
+  _globals['_ALIAS']._serialized_start=1245
+  _globals['_ALIAS']._serialized_end=1350
+  _globals['_ALIASMOVE']._serialized_start=1353
+  _globals['_ALIASMOVE']._serialized_end=1517
+  _globals['_GATEEVALUATION']._serialized_start=1520
+  _globals['_GATEEVALUATION']._serialized_end=1693
+  _globals['_GATECONDITION']._serialized_start=1696
+  _globals['_GATECONDITION']._serialized_end=1876
+  _globals['_GATEPOLICY']._serialized_start=1879
+  _globals['_GATEPOLICY']._serialized_end=2093
+  _globals['_POLICYCONDITION']._serialized_start=2096
+  _globals['_POLICYCONDITION']._serialized_end=2312
+  _globals['_PROMOTION']._serialized_start=2315
+  _globals['_PROMOTION']._serialized_end=2736
+  _globals['_PROMOTION_STATE']._serialized_start=2648
+  _globals['_PROMOTION_STATE']._serialized_end=2736
+  _globals['_LINEAGEGRAPH']._serialized_start=2739
+  _globals['_LINEAGEGRAPH']._serialized_end=2874
+  _globals['_LINEAGENODE']._serialized_start=2877
+  _globals['_LINEAGENODE']._serialized_end=3228
+  _globals['_LINEAGENODE_KIND']._serialized_start=2962
+  _globals['_LINEAGENODE_KIND']._serialized_end=3228
+  _globals['_LINEAGEEDGE']._serialized_start=3230
+  _globals['_LINEAGEEDGE']._serialized_end=3279
+  _globals['_MODELCARD']._serialized_start=3281
+  _globals['_MODELCARD']._serialized_end=3327
 # @@protoc_insertion_point(module_scope)

@@ -28,11 +28,33 @@ class Model(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_COUNT_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `models/{model}`. Set by the server, never changes."""
@@ -40,6 +62,8 @@ class Model(_message.Message):
     """Versions created so far; also the number of the newest."""
     etag: _builtins.str
     """Changes with every change of the resource."""
+    description: _builtins.str
+    """What it is for, in Markdown; changed by UpdateModel."""
     revision: _builtins.int
     """Revision of the registry that last changed it."""
     @_builtins.property
@@ -50,6 +74,10 @@ class Model(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the first version was created."""
 
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Free labels; changed by UpdateModel."""
+
     def __init__(
         self,
         *,
@@ -58,11 +86,13 @@ class Model(_message.Message):
         aliases: _abc.Iterable[Global___Alias] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        description: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "etag", b"etag", "name", b"name", "revision", b"revision", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "description", b"description", "etag", b"etag", "name", b"name", "revision", b"revision", "tags", b"tags", "version_count", b"version_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -97,6 +127,26 @@ class ModelVersion(_message.Message):
     STATE_ARCHIVED: ModelVersion.State.ValueType  # 2
     """Kept, no longer to be served or promoted."""
 
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -108,6 +158,9 @@ class ModelVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     UPDATE_REVISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `models/{model}/versions/{version}`; {version} counts up from 1 without gaps. Set by the server, never changes."""
@@ -121,6 +174,10 @@ class ModelVersion(_message.Message):
     """Revision of the registry that created it."""
     etag: _builtins.str
     """Changes with every change of the resource."""
+    description: _builtins.str
+    """What is particular about it, in Markdown; changed by UpdateModelVersion."""
+    owner: _builtins.str
+    """Who asked for its training; empty where unknown."""
     update_revision: _builtins.int
     """Revision of the registry that last changed it."""
     @_builtins.property
@@ -143,6 +200,10 @@ class ModelVersion(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
 
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Free labels; changed by UpdateModelVersion."""
+
     def __init__(
         self,
         *,
@@ -157,11 +218,14 @@ class ModelVersion(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
         etag: _builtins.str = ...,
+        description: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        owner: _builtins.str = ...,
         update_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "lineage", b"lineage", "manifest", b"manifest", "result", b"result", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "lineage", b"lineage", "manifest", b"manifest", "name", b"name", "number", b"number", "result", b"result", "revision", b"revision", "state", b"state", "target", b"target", "training", b"training", "update_revision", b"update_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "lineage", b"lineage", "manifest", b"manifest", "name", b"name", "number", b"number", "owner", b"owner", "result", b"result", "revision", b"revision", "state", b"state", "tags", b"tags", "target", b"target", "training", b"training", "update_revision", b"update_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,23 +424,435 @@ class GateCondition(_message.Message):
     CONDITION_FIELD_NUMBER: _builtins.int
     PASSED_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
     condition: _builtins.str
     """Name, such as `verdict_is_edge`, `beats_champion`, `lineage_complete`."""
     passed: _builtins.bool
     """Whether it holds."""
     detail: _builtins.str
     """The numbers behind it, in one sentence."""
+    estimate: _builtins.float
+    """The compared number where there is one: a metric, or the relative improvement over the present version."""
+    standard_error: _builtins.float
+    """Its standard error where one is known."""
+    bound: _builtins.float
+    """The bound that the estimate keeps with the confidence of the condition; what the limit is held against."""
     def __init__(
         self,
         *,
         condition: _builtins.str = ...,
         passed: _builtins.bool = ...,
         detail: _builtins.str = ...,
+        estimate: _builtins.float | None = ...,
+        standard_error: _builtins.float | None = ...,
+        bound: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_estimate", b"_estimate", "_standard_error", b"_standard_error", "bound", b"bound", "estimate", b"estimate", "standard_error", b"standard_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "detail", b"detail", "passed", b"passed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_estimate", b"_estimate", "_standard_error", b"_standard_error", "bound", b"bound", "condition", b"condition", "detail", b"detail", "estimate", b"estimate", "passed", b"passed", "standard_error", b"standard_error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
+    _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015
+    _WhichOneofReturnType__estimate: _TypeAlias = _typing.Literal["estimate"]  # noqa: Y015
+    _WhichOneofArgType__estimate: _TypeAlias = _typing.Literal["_estimate", b"_estimate"]  # noqa: Y015
+    _WhichOneofReturnType__standard_error: _TypeAlias = _typing.Literal["standard_error"]  # noqa: Y015
+    _WhichOneofArgType__standard_error: _TypeAlias = _typing.Literal["_standard_error", b"_standard_error"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bound) -> _WhichOneofReturnType__bound | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimate) -> _WhichOneofReturnType__estimate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__standard_error) -> _WhichOneofReturnType__standard_error | None: ...
+
+Global___GateCondition: _TypeAlias = GateCondition  # noqa: Y015
+
+@_typing.final
+class GatePolicy(_message.Message):
+    """The conditions under which an alias may be moved; each change is a new version of it, none is ever lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `models/{model}/gatePolicies/{alias}`. `-` stands for every model, or for every alias without its own policy.
+    The closest one holds: model and alias, then `models/-` and alias, then model and `-`, then both `-`.
+    """
+    number: _builtins.int
+    """Counts the changes of this policy from 1. Output only."""
+    actor: _builtins.str
+    """Who set it. Output only."""
+    reason: _builtins.str
+    """Why."""
+    revision: _builtins.int
+    """Revision of the registry that set it. Output only."""
+    etag: _builtins.str
+    """Changes with every change of the resource."""
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyCondition]:
+        """All must hold; none asks for nothing."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was set. Output only."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        number: _builtins.int = ...,
+        conditions: _abc.Iterable[Global___PolicyCondition] | None = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "conditions", b"conditions", "etag", b"etag", "name", b"name", "number", b"number", "reason", b"reason", "revision", b"revision", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GateCondition: _TypeAlias = GateCondition  # noqa: Y015
+Global___GatePolicy: _TypeAlias = GatePolicy  # noqa: Y015
+
+@_typing.final
+class PolicyCondition(_message.Message):
+    """One condition of a gate, with its numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    LOWER_IS_BETTER_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    AT_MOST_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    MIN_DAYS_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    condition: _builtins.str
+    """`verdict_is_edge`, `lineage_complete`, `signature_present`, `inputs_compatible`, `metric_within`, `beats_champion`,
+    `not_worse_than_champion` or `approved`; docs/gates.md says what each asks for.
+    """
+    metric: _builtins.str
+    """Metric that `metric_within` and the comparisons read."""
+    lower_is_better: _builtins.bool
+    """Whether a larger metric is worse; comparisons only."""
+    at_least: _builtins.float
+    """Lowest value that `metric_within` lets pass."""
+    at_most: _builtins.float
+    """Highest value that `metric_within` lets pass."""
+    margin: _builtins.float
+    """How much worse than the present version may be, as a fraction of its loss or metric; `not_worse_than_champion` only."""
+    confidence: _builtins.float
+    """One-sided confidence with which the number must keep its limit, 0.5 to 0.999. For `metric_within`, 0 takes the number as it
+    is; for `not_worse_than_champion`, 0 is 0.95.
+    """
+    min_days: _builtins.int
+    """Test days that both versions must share to be compared day by day; 60 where unset."""
+    exact: _builtins.bool
+    """Whether `inputs_compatible` asks for the same columns in the same order, not only for no further ones."""
+    def __init__(
+        self,
+        *,
+        condition: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        lower_is_better: _builtins.bool = ...,
+        at_least: _builtins.float | None = ...,
+        at_most: _builtins.float | None = ...,
+        margin: _builtins.float = ...,
+        confidence: _builtins.float = ...,
+        min_days: _builtins.int = ...,
+        exact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_least", b"_at_least", "_at_most", b"_at_most", "at_least", b"at_least", "at_most", b"at_most"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_least", b"_at_least", "_at_most", b"_at_most", "at_least", b"at_least", "at_most", b"at_most", "condition", b"condition", "confidence", b"confidence", "exact", b"exact", "lower_is_better", b"lower_is_better", "margin", b"margin", "metric", b"metric", "min_days", b"min_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_least: _TypeAlias = _typing.Literal["at_least"]  # noqa: Y015
+    _WhichOneofArgType__at_least: _TypeAlias = _typing.Literal["_at_least", b"_at_least"]  # noqa: Y015
+    _WhichOneofReturnType__at_most: _TypeAlias = _typing.Literal["at_most"]  # noqa: Y015
+    _WhichOneofArgType__at_most: _TypeAlias = _typing.Literal["_at_most", b"_at_most"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_least) -> _WhichOneofReturnType__at_least | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_most) -> _WhichOneofReturnType__at_most | None: ...
+
+Global___PolicyCondition: _TypeAlias = PolicyCondition  # noqa: Y015
+
+@_typing.final
+class Promotion(_message.Message):
+    """A wish to point an alias to a version, and what was decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Promotion._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Promotion._State.ValueType  # 0
+        """Never sent."""
+        STATE_PENDING: Promotion._State.ValueType  # 1
+        """Waits for an approver."""
+        STATE_APPLIED: Promotion._State.ValueType  # 2
+        """The alias was moved."""
+        STATE_REJECTED: Promotion._State.ValueType  # 3
+        """An approver said no."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """What became of it."""
+
+    STATE_UNSPECIFIED: Promotion.State.ValueType  # 0
+    """Never sent."""
+    STATE_PENDING: Promotion.State.ValueType  # 1
+    """Waits for an approver."""
+    STATE_APPLIED: Promotion.State.ValueType  # 2
+    """The alias was moved."""
+    STATE_REJECTED: Promotion.State.ValueType  # 3
+    """An approver said no."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DECIDER_FIELD_NUMBER: _builtins.int
+    DECISION_REASON_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `models/{model}/promotions/{promotion}`; {promotion} counts up from 1. Set by the server, never changes."""
+    alias: _builtins.str
+    """Alias that shall move."""
+    version: _builtins.str
+    """Where it shall point."""
+    expected_version: _builtins.str
+    """Where it pointed when the promotion was asked for; empty where nowhere."""
+    state: Global___Promotion.State.ValueType
+    """Output only. Moved by ApprovePromotion and RejectPromotion."""
+    requester: _builtins.str
+    """Who asked."""
+    reason: _builtins.str
+    """Why."""
+    decider: _builtins.str
+    """Who decided; empty while it waits or where nobody had to."""
+    decision_reason: _builtins.str
+    """Why it was decided so."""
+    revision: _builtins.int
+    """Revision of the registry that last changed it."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        alias: _builtins.str = ...,
+        version: _builtins.str = ...,
+        expected_version: _builtins.str = ...,
+        state: Global___Promotion.State.ValueType = ...,
+        requester: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        decider: _builtins.str = ...,
+        decision_reason: _builtins.str = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_time", b"decide_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "create_time", b"create_time", "decide_time", b"decide_time", "decider", b"decider", "decision_reason", b"decision_reason", "expected_version", b"expected_version", "name", b"name", "reason", b"reason", "requester", b"requester", "revision", b"revision", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Promotion: _TypeAlias = Promotion  # noqa: Y015
+
+@_typing.final
+class LineageGraph(_message.Message):
+    """Where a version comes from and what came of it, as a graph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Whether ancestors or descendants were left out because there are too many."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineageNode]:
+        """The version asked for first, then what it is connected with; each once."""
+
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineageEdge]:
+        """Edges from what came later to what it was made of."""
+
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[Global___LineageNode] | None = ...,
+        edges: _abc.Iterable[Global___LineageEdge] | None = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "nodes", b"nodes", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LineageGraph: _TypeAlias = LineageGraph  # noqa: Y015
+
+@_typing.final
+class LineageNode(_message.Message):
+    """One thing of a lineage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LineageNode._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: LineageNode._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_VERSION: LineageNode._Kind.ValueType  # 1
+        """`models/{model}/versions/{version}`."""
+        KIND_ATTEMPT: LineageNode._Kind.ValueType  # 2
+        """`trainings/{training}/attempts/{attempt}`."""
+        KIND_TRAINING: LineageNode._Kind.ValueType  # 3
+        """`trainings/{training}`."""
+        KIND_STUDY: LineageNode._Kind.ValueType  # 4
+        """`studies/{study}`."""
+        KIND_DATASET: LineageNode._Kind.ValueType  # 5
+        """`datasets/{dataset}`."""
+        KIND_DATASET_SHA256: LineageNode._Kind.ValueType  # 6
+        """sha256 of the bytes of a dataset."""
+        KIND_FEATURE_VIEW_VERSION: LineageNode._Kind.ValueType  # 7
+        """`{feature_view}@{version}`."""
+        KIND_CODE_DIGEST: LineageNode._Kind.ValueType  # 8
+        """sha256 over the trainer's source."""
+        KIND_ENVIRONMENT_DIGEST: LineageNode._Kind.ValueType  # 9
+        """sha256 over the installed distributions."""
+        KIND_COMPUTATION_KEY: LineageNode._Kind.ValueType  # 10
+        """Digest two equal computations share."""
+        KIND_ALIAS: LineageNode._Kind.ValueType  # 11
+        """`models/{model}/aliases/{alias}`."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What it is."""
+
+    KIND_UNSPECIFIED: LineageNode.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_VERSION: LineageNode.Kind.ValueType  # 1
+    """`models/{model}/versions/{version}`."""
+    KIND_ATTEMPT: LineageNode.Kind.ValueType  # 2
+    """`trainings/{training}/attempts/{attempt}`."""
+    KIND_TRAINING: LineageNode.Kind.ValueType  # 3
+    """`trainings/{training}`."""
+    KIND_STUDY: LineageNode.Kind.ValueType  # 4
+    """`studies/{study}`."""
+    KIND_DATASET: LineageNode.Kind.ValueType  # 5
+    """`datasets/{dataset}`."""
+    KIND_DATASET_SHA256: LineageNode.Kind.ValueType  # 6
+    """sha256 of the bytes of a dataset."""
+    KIND_FEATURE_VIEW_VERSION: LineageNode.Kind.ValueType  # 7
+    """`{feature_view}@{version}`."""
+    KIND_CODE_DIGEST: LineageNode.Kind.ValueType  # 8
+    """sha256 over the trainer's source."""
+    KIND_ENVIRONMENT_DIGEST: LineageNode.Kind.ValueType  # 9
+    """sha256 over the installed distributions."""
+    KIND_COMPUTATION_KEY: LineageNode.Kind.ValueType  # 10
+    """Digest two equal computations share."""
+    KIND_ALIAS: LineageNode.Kind.ValueType  # 11
+    """`models/{model}/aliases/{alias}`."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    kind: Global___LineageNode.Kind.ValueType
+    """What it is."""
+    name: _builtins.str
+    """Name or digest; unique within its kind."""
+    def __init__(
+        self,
+        *,
+        kind: Global___LineageNode.Kind.ValueType = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LineageNode: _TypeAlias = LineageNode  # noqa: Y015
+
+@_typing.final
+class LineageEdge(_message.Message):
+    """`from` was made of, or points to, `to`; both are positions in `nodes`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_NODE_FIELD_NUMBER: _builtins.int
+    TO_NODE_FIELD_NUMBER: _builtins.int
+    from_node: _builtins.int
+    """Position of what came later."""
+    to_node: _builtins.int
+    """Position of what it was made of."""
+    def __init__(
+        self,
+        *,
+        from_node: _builtins.int = ...,
+        to_node: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_node", b"from_node", "to_node", b"to_node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LineageEdge: _TypeAlias = LineageEdge  # noqa: Y015
+
+@_typing.final
+class ModelCard(_message.Message):
+    """What there is to know about a version, for people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    MARKDOWN_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Format: `models/{model}/versions/{version}`."""
+    markdown: _builtins.str
+    """Markdown."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        markdown: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["markdown", b"markdown", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelCard: _TypeAlias = ModelCard  # noqa: Y015

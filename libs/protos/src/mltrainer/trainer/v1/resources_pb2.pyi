@@ -181,6 +181,7 @@ class AttemptResult(_message.Message):
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     CANONICAL_DIGEST_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     catalogue_id: _builtins.str
     """Catalogue id of the chosen model."""
     parameters_json: _builtins.str
@@ -205,6 +206,10 @@ class AttemptResult(_message.Message):
     def leaderboard(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaderboardRow]:
         """Leaderboard: every model on the same folds, baselines included, best first."""
 
+    @_builtins.property
+    def signature(self) -> Global___ModelSignature:
+        """What the model reads and what it answers."""
+
     def __init__(
         self,
         *,
@@ -218,14 +223,71 @@ class AttemptResult(_message.Message):
         cpu_seconds: _builtins.float = ...,
         row_count: _builtins.int = ...,
         canonical_digest: _builtins.str = ...,
+        signature: Global___ModelSignature | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_digest", b"canonical_digest", "catalogue_id", b"catalogue_id", "cpu_seconds", b"cpu_seconds", "leaderboard", b"leaderboard", "metrics", b"metrics", "parameters_json", b"parameters_json", "row_count", b"row_count", "study_trial_count", b"study_trial_count", "verdict", b"verdict", "verdict_reason", b"verdict_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_digest", b"canonical_digest", "catalogue_id", b"catalogue_id", "cpu_seconds", b"cpu_seconds", "leaderboard", b"leaderboard", "metrics", b"metrics", "parameters_json", b"parameters_json", "row_count", b"row_count", "signature", b"signature", "study_trial_count", b"study_trial_count", "verdict", b"verdict", "verdict_reason", b"verdict_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptResult: _TypeAlias = AttemptResult  # noqa: Y015
+
+@_typing.final
+class ModelSignature(_message.Message):
+    """The inputs and outputs of a model, in the order of its columns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignatureField]:
+        """Columns it reads."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignatureField]:
+        """Columns it answers."""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[Global___SignatureField] | None = ...,
+        outputs: _abc.Iterable[Global___SignatureField] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelSignature: _TypeAlias = ModelSignature  # noqa: Y015
+
+@_typing.final
+class SignatureField(_message.Message):
+    """One column of a signature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DATA_TYPE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the column."""
+    data_type: _builtins.str
+    """Type of its values, such as `float64`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        data_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignatureField: _TypeAlias = SignatureField  # noqa: Y015
 
 @_typing.final
 class LeaderboardRow(_message.Message):
@@ -429,6 +491,7 @@ class Lineage(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     STUDY_FIELD_NUMBER: _builtins.int
     COMPUTATION_KEY_FIELD_NUMBER: _builtins.int
+    PARENT_VERSION_FIELD_NUMBER: _builtins.int
     training: _builtins.str
     """Training."""
     attempt: _builtins.int
@@ -445,6 +508,8 @@ class Lineage(_message.Message):
     """Study."""
     computation_key: _builtins.str
     """Digest two equal computations share."""
+    parent_version: _builtins.str
+    """Version that this one was made from, `models/{model}/versions/{version}`; empty where it began from nothing."""
     @_builtins.property
     def feature_view_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Feature view versions that entered, `{feature_view}@{version}`."""
@@ -466,10 +531,11 @@ class Lineage(_message.Message):
         as_of: _timestamp_pb2.Timestamp | None = ...,
         study: _builtins.str = ...,
         computation_key: _builtins.str = ...,
+        parent_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "attempt", b"attempt", "code_digest", b"code_digest", "computation_key", b"computation_key", "dataset", b"dataset", "dataset_sha256", b"dataset_sha256", "environment_digest", b"environment_digest", "feature_view_versions", b"feature_view_versions", "study", b"study", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "attempt", b"attempt", "code_digest", b"code_digest", "computation_key", b"computation_key", "dataset", b"dataset", "dataset_sha256", b"dataset_sha256", "environment_digest", b"environment_digest", "feature_view_versions", b"feature_view_versions", "parent_version", b"parent_version", "study", b"study", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
