@@ -32,7 +32,9 @@ ROLES = RoleTable(
         f"{_SERVICE}/RollBackAlias": {Role.OPERATOR, Role.SERVICE},
         f"{_SERVICE}/CreateModelVersion": {Role.OPERATOR, Role.SERVICE},
         f"{_SERVICE}/ArchiveModelVersion": {Role.OPERATOR},
-        f"{_SERVICE}/UploadArtifact": {Role.SERVICE},
+        f"{_SERVICE}/UploadArtifact": {Role.SERVICE, Role.OPERATOR},
+        f"{_SERVICE}/GetUpload": {Role.SERVICE, Role.OPERATOR},
         f"{_SERVICE}/DownloadArtifact": {Role.SERVICE, Role.OPERATOR},
+        f"{_SERVICE}/CollectGarbage": {Role.OPERATOR},
     }
 )

@@ -5,6 +5,7 @@ Models, immutable versions, aliases with history, artifacts and lineage."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -1175,10 +1176,13 @@ class UploadHeader(_message.Message):
     TRAINING_FIELD_NUMBER: _builtins.int
     FENCING_TOKEN_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     training: _builtins.str
     """Format: `trainings/{training}`."""
     fencing_token: _builtins.int
     """Token of the attempt's allocation."""
+    model: _builtins.str
+    """Model whose quota the files count towards, `models/{model}`; towards none where empty."""
     @_builtins.property
     def manifest(self) -> _resources_pb2.Manifest:
         """Files that follow, in this order."""
@@ -1189,10 +1193,11 @@ class UploadHeader(_message.Message):
         training: _builtins.str = ...,
         fencing_token: _builtins.int = ...,
         manifest: _resources_pb2.Manifest | None = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fencing_token", b"fencing_token", "manifest", b"manifest", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fencing_token", b"fencing_token", "manifest", b"manifest", "model", b"model", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1206,21 +1211,29 @@ class UploadChunk(_message.Message):
 
     FILE_INDEX_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    OFFSET_BYTES_FIELD_NUMBER: _builtins.int
     file_index: _builtins.int
     """Index of the file in the manifest; never goes down."""
     data: _builtins.bytes
     """At most 1 MiB."""
+    offset_bytes: _builtins.int
+    """Where `data` begins in the file; right after the chunk before where unset, or at 0. A greater one leaves out parts
+    that the server holds, so it is a multiple of the size of a part.
+    """
     def __init__(
         self,
         *,
         file_index: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        offset_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_offset_bytes", b"_offset_bytes", "offset_bytes", b"offset_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "file_index", b"file_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_offset_bytes", b"_offset_bytes", "data", b"data", "file_index", b"file_index", "offset_bytes", b"offset_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__offset_bytes: _TypeAlias = _typing.Literal["offset_bytes"]  # noqa: Y015
+    _WhichOneofArgType__offset_bytes: _TypeAlias = _typing.Literal["_offset_bytes", b"_offset_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__offset_bytes) -> _WhichOneofReturnType__offset_bytes | None: ...
 
 Global___UploadChunk: _TypeAlias = UploadChunk  # noqa: Y015
 
@@ -1247,6 +1260,112 @@ class UploadArtifactResponse(_message.Message):
 Global___UploadArtifactResponse: _TypeAlias = UploadArtifactResponse  # noqa: Y015
 
 @_typing.final
+class GetUploadRequest(_message.Message):
+    """Request of GetUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___UploadHeader:
+        """The header that the upload begins with."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___UploadHeader | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadRequest: _TypeAlias = GetUploadRequest  # noqa: Y015
+
+@_typing.final
+class GetUploadResponse(_message.Message):
+    """Answer of GetUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_BYTES_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    part_bytes: _builtins.int
+    """Size of every part of a file but its last."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadedFile]:
+        """One per file of the manifest, in its order."""
+
+    def __init__(
+        self,
+        *,
+        part_bytes: _builtins.int = ...,
+        files: _abc.Iterable[Global___UploadedFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "part_bytes", b"part_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadResponse: _TypeAlias = GetUploadResponse  # noqa: Y015
+
+@_typing.final
+class UploadedFile(_message.Message):
+    """What the server holds of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """Whether it is stored whole; nothing of it needs to be sent."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadedPart]:
+        """Parts that are held, by number."""
+
+    def __init__(
+        self,
+        *,
+        complete: _builtins.bool = ...,
+        parts: _abc.Iterable[Global___UploadedPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadedFile: _TypeAlias = UploadedFile  # noqa: Y015
+
+@_typing.final
+class UploadedPart(_message.Message):
+    """A piece of a file that is held until the file is complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Number from 0; the part begins at `number` times the size of a part."""
+    sha256: _builtins.str
+    """sha256 of its bytes, in hexadecimal; send it again where it is not the digest of yours."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadedPart: _TypeAlias = UploadedPart  # noqa: Y015
+
+@_typing.final
 class DownloadArtifactRequest(_message.Message):
     """Request of DownloadArtifact."""
 
@@ -1254,19 +1373,23 @@ class DownloadArtifactRequest(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    OFFSET_BYTES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Format: `models/{model}/versions/{version}`."""
     path: _builtins.str
     """Path of a file in its manifest."""
+    offset_bytes: _builtins.int
+    """Begins at this byte, for a download that was cut; the caller then verifies the digest of the whole file."""
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         path: _builtins.str = ...,
+        offset_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset_bytes", b"offset_bytes", "path", b"path", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1293,3 +1416,75 @@ class DownloadArtifactResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadArtifactResponse: _TypeAlias = DownloadArtifactResponse  # noqa: Y015
+
+@_typing.final
+class CollectGarbageRequest(_message.Message):
+    """Request of CollectGarbage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRACE_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only says what would be deleted."""
+    @_builtins.property
+    def grace(self) -> _duration_pb2.Duration:
+        """Leaves alone what is younger; the server's setting where unset, and never less than its lower limit."""
+
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        grace: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "grace", b"grace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageRequest: _TypeAlias = CollectGarbageRequest  # noqa: Y015
+
+@_typing.final
+class CollectGarbageResponse(_message.Message):
+    """Answer of CollectGarbage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCANNED_COUNT_FIELD_NUMBER: _builtins.int
+    GARBAGE_COUNT_FIELD_NUMBER: _builtins.int
+    GARBAGE_BYTES_FIELD_NUMBER: _builtins.int
+    EXPIRED_UPLOAD_COUNT_FIELD_NUMBER: _builtins.int
+    ABANDONED_PART_COUNT_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    scanned_count: _builtins.int
+    """Files in the store."""
+    garbage_count: _builtins.int
+    """Files that nothing refers to and that are older than the grace period."""
+    garbage_bytes: _builtins.int
+    """Their size."""
+    expired_upload_count: _builtins.int
+    """Uploads without a version that were given up."""
+    abandoned_part_count: _builtins.int
+    """Parts of files that were never completed, and spools that a crash has left."""
+    @_builtins.property
+    def sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of the garbage, at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        scanned_count: _builtins.int = ...,
+        garbage_count: _builtins.int = ...,
+        garbage_bytes: _builtins.int = ...,
+        expired_upload_count: _builtins.int = ...,
+        abandoned_part_count: _builtins.int = ...,
+        sha256: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_part_count", b"abandoned_part_count", "expired_upload_count", b"expired_upload_count", "garbage_bytes", b"garbage_bytes", "garbage_count", b"garbage_count", "scanned_count", b"scanned_count", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageResponse: _TypeAlias = CollectGarbageResponse  # noqa: Y015

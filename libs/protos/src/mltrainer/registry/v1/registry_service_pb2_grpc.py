@@ -172,10 +172,20 @@ class RegistryServiceStub:
                 request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UploadArtifactRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UploadArtifactResponse.FromString,
                 _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/GetUpload',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
         self.DownloadArtifact = channel.unary_stream(
                 '/mltrainer.registry.v1.RegistryService/DownloadArtifact',
                 request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactResponse.FromString,
+                _registered_method=True)
+        self.CollectGarbage = channel.unary_unary(
+                '/mltrainer.registry.v1.RegistryService/CollectGarbage',
+                request_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.FromString,
                 _registered_method=True)
 
 
@@ -374,15 +384,32 @@ class RegistryServiceServicer:
 
     def UploadArtifact(self, request_iterator, context):
         """Takes the artifacts of an attempt: one header, then chunks file by file. Bytes are verified against their digests;
-        uploading the same manifest again is free. Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
-        INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`.
+        uploading the same manifest again is free. A file is kept in parts of `GetUploadResponse.part_bytes` until it is
+        complete: after a cut, ask GetUpload what is held, then upload again without the parts whose digests are right.
+        Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`,
+        `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
+        `UPLOAD_EXPIRED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """Says what the server holds of an upload. Errors: those of UploadArtifact's header.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DownloadArtifact(self, request, context):
-        """Streams the bytes of one file of a version. Errors: NOT_FOUND.
+        """Streams the bytes of one file of a version. Errors: NOT_FOUND, OUT_OF_RANGE `OFFSET_OUT_OF_RANGE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectGarbage(self, request, context):
+        """Deletes stored content that no version and no recent upload refers to, or counts it. Runs by itself as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -526,10 +553,20 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UploadArtifactRequest.FromString,
                     response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.UploadArtifactResponse.SerializeToString,
             ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetUploadRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetUploadResponse.SerializeToString,
+            ),
             'DownloadArtifact': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadArtifact,
                     request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactRequest.FromString,
                     response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1274,6 +1311,33 @@ class RegistryService:
             _registered_method=True)
 
     @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/GetUpload',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetUploadRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.GetUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DownloadArtifact(request,
             target,
             options=(),
@@ -1290,6 +1354,33 @@ class RegistryService:
             '/mltrainer.registry.v1.RegistryService/DownloadArtifact',
             mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactRequest.SerializeToString,
             mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.DownloadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.registry.v1.RegistryService/CollectGarbage',
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageRequest.SerializeToString,
+            mltrainer_dot_registry_dot_v1_dot_registry__service__pb2.CollectGarbageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -100,11 +100,18 @@ class RegistryServiceStub:
     """Streams every change after a revision; first the present state where the revision is 0 or too old."""
     UploadArtifact: _grpc.StreamUnaryMultiCallable[_registry_service_pb2.UploadArtifactRequest, _registry_service_pb2.UploadArtifactResponse]
     """Takes the artifacts of an attempt: one header, then chunks file by file. Bytes are verified against their digests;
-    uploading the same manifest again is free. Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
-    INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`.
+    uploading the same manifest again is free. A file is kept in parts of `GetUploadResponse.part_bytes` until it is
+    complete: after a cut, ask GetUpload what is held, then upload again without the parts whose digests are right.
+    Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`,
+    `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
+    `UPLOAD_EXPIRED`.
     """
+    GetUpload: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetUploadRequest, _registry_service_pb2.GetUploadResponse]
+    """Says what the server holds of an upload. Errors: those of UploadArtifact's header."""
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_registry_service_pb2.DownloadArtifactRequest, _registry_service_pb2.DownloadArtifactResponse]
-    """Streams the bytes of one file of a version. Errors: NOT_FOUND."""
+    """Streams the bytes of one file of a version. Errors: NOT_FOUND, OUT_OF_RANGE `OFFSET_OUT_OF_RANGE`."""
+    CollectGarbage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.CollectGarbageRequest, _registry_service_pb2.CollectGarbageResponse]
+    """Deletes stored content that no version and no recent upload refers to, or counts it. Runs by itself as well."""
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
@@ -177,11 +184,18 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Streams every change after a revision; first the present state where the revision is 0 or too old."""
     UploadArtifact: _aio.StreamUnaryMultiCallable[_registry_service_pb2.UploadArtifactRequest, _registry_service_pb2.UploadArtifactResponse]  # type: ignore[assignment]
     """Takes the artifacts of an attempt: one header, then chunks file by file. Bytes are verified against their digests;
-    uploading the same manifest again is free. Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
-    INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`.
+    uploading the same manifest again is free. A file is kept in parts of `GetUploadResponse.part_bytes` until it is
+    complete: after a cut, ask GetUpload what is held, then upload again without the parts whose digests are right.
+    Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`,
+    `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
+    `UPLOAD_EXPIRED`.
     """
+    GetUpload: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetUploadRequest, _registry_service_pb2.GetUploadResponse]  # type: ignore[assignment]
+    """Says what the server holds of an upload. Errors: those of UploadArtifact's header."""
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_registry_service_pb2.DownloadArtifactRequest, _registry_service_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
-    """Streams the bytes of one file of a version. Errors: NOT_FOUND."""
+    """Streams the bytes of one file of a version. Errors: NOT_FOUND, OUT_OF_RANGE `OFFSET_OUT_OF_RANGE`."""
+    CollectGarbage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CollectGarbageRequest, _registry_service_pb2.CollectGarbageResponse]  # type: ignore[assignment]
+    """Deletes stored content that no version and no recent upload refers to, or counts it. Runs by itself as well."""
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns models, versions and aliases. Every change takes a revision, which its answer carries. A read with `min_revision`
@@ -413,9 +427,20 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.UploadArtifactResponse, _abc.Awaitable[_registry_service_pb2.UploadArtifactResponse]]:
         """Takes the artifacts of an attempt: one header, then chunks file by file. Bytes are verified against their digests;
-        uploading the same manifest again is free. Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`,
-        INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`.
+        uploading the same manifest again is free. A file is kept in parts of `GetUploadResponse.part_bytes` until it is
+        complete: after a cut, ask GetUpload what is held, then upload again without the parts whose digests are right.
+        Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`,
+        `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
+        `UPLOAD_EXPIRED`.
         """
+
+    @_abc_1.abstractmethod
+    def GetUpload(
+        self,
+        request: _registry_service_pb2.GetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.GetUploadResponse, _abc.Awaitable[_registry_service_pb2.GetUploadResponse]]:
+        """Says what the server holds of an upload. Errors: those of UploadArtifact's header."""
 
     @_abc_1.abstractmethod
     def DownloadArtifact(
@@ -423,6 +448,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.DownloadArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_registry_service_pb2.DownloadArtifactResponse], _abc.AsyncIterator[_registry_service_pb2.DownloadArtifactResponse]]:
-        """Streams the bytes of one file of a version. Errors: NOT_FOUND."""
+        """Streams the bytes of one file of a version. Errors: NOT_FOUND, OUT_OF_RANGE `OFFSET_OUT_OF_RANGE`."""
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _registry_service_pb2.CollectGarbageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.CollectGarbageResponse, _abc.Awaitable[_registry_service_pb2.CollectGarbageResponse]]:
+        """Deletes stored content that no version and no recent upload refers to, or counts it. Runs by itself as well."""
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
