@@ -58,7 +58,8 @@ test: check ## What CI calls: checks, then unit, component and integration tests
 	(nice python -m mltrainer_testkit.consul tests/integration/consul_build >/dev/null 2>&1 &)
 	coverage erase
 	pytest -p no:cacheprovider -m "not integration" -n 2 --dist loadfile --cov --cov-report= libs services tests
-	pytest -p no:cacheprovider -m integration libs services tests
+	pytest -p no:cacheprovider -m integration -n 2 --dist loadfile libs services
+	pytest -p no:cacheprovider -m integration tests
 	coverage report --fail-under=80 | tail -n 1
 
 test-unit: setup ## Tests that start no broker, database server or second process

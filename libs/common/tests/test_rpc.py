@@ -1,6 +1,7 @@
 """Calls between real servers and channels on loopback."""
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -441,3 +442,22 @@ async def test_a_background_loop_that_ends_takes_the_service_down(kit: Any, how:
             await asyncio.Event().wait()
 
     assert isinstance(caught.value.exceptions[0], NotADirectoryError | BackgroundEndedError)
+
+
+async def test_a_background_loop_that_loses_its_cancellation_still_ends(
+    kit: Any,
+) -> None:
+    begun = asyncio.Event()
+
+    async def loop() -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    assemble = kit.assemble(kit.echo(), background={"relay": loop})
+    async with asyncio.timeout(30):
+        async with start_service("echo", kit.platform(), kit.settings, assemble):
+            await begun.wait()
+
+    assert begun.is_set()

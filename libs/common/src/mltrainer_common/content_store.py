@@ -6,14 +6,16 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
+from mltrainer_common.object_folder import ObjectFolder
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK_BYTES = 1 << 20
+_CONTENT = "sha256"
 
 
 class ContentNotFoundError(Exception):
@@ -28,6 +30,14 @@ class InvalidDigestError(ValueError):
     """The text is not 64 lower-case hexadecimal digits."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """What a listing tells of one content."""
+
+    digest: str
+    size_bytes: int
+
+
 class ContentUpload:
     """Receives chunks; nothing is visible before `commit`."""
 
@@ -35,10 +45,12 @@ class ContentUpload:
         self._store = store
         self._spool = spool
         self._hash = hashlib.sha256()
+        self._size_bytes = 0
 
     def write(self, chunk: bytes) -> None:
         """Appends a chunk."""
         self._hash.update(chunk)
+        self._size_bytes += len(chunk)
         self._spool.write(chunk)
 
     def commit(self, expected_digest: str | None = None) -> str:
@@ -50,9 +62,7 @@ class ContentUpload:
         digest = self._hash.hexdigest()
         if expected_digest not in {None, digest}:
             raise DigestMismatchError(f"content has digest {digest}, not the expected {expected_digest}")
-        self._spool.flush()
-        os.fsync(self._spool.fileno())
-        self._store._place(Path(self._spool.name), digest)  # noqa: SLF001 - the two classes are one mechanism
+        self._store._place(self._spool, digest, self._size_bytes)  # noqa: SLF001 - the two classes are one mechanism
         return digest
 
 
@@ -63,10 +73,8 @@ class ContentStore:
     """
 
     def __init__(self, url: str) -> None:
-        """Takes a directory or an fsspec URL such as `s3://bucket/prefix`."""
-        self._files: Any
-        self._files, self._root = url_to_fs(url)
-        self._is_local = isinstance(self._files, LocalFileSystem)
+        """Takes a directory or a URL such as `s3://bucket/prefix`."""
+        self.folder = ObjectFolder(url)
 
     def put_bytes(self, content: bytes, expected_digest: str | None = None) -> str:
         """Stores content and returns its digest; storing the same again is free."""
@@ -82,15 +90,8 @@ class ContentStore:
     @contextmanager
     def upload(self) -> Iterator[ContentUpload]:
         """Opens an upload that is discarded unless committed."""
-        # In the store itself where it is a directory, so that the last step is a rename on one file system.
-        folder = Path(self._root) / "incoming" if self._is_local else None
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
-            try:
-                yield ContentUpload(self, spool)
-            finally:
-                Path(spool.name).unlink(missing_ok=True)
+        with self.folder.spool() as spool:
+            yield ContentUpload(self, spool)
 
     def read_bytes(self, digest: str) -> bytes:
         """Returns the content after verifying it.
@@ -101,18 +102,23 @@ class ContentStore:
         """
         return b"".join(self.stream(digest))
 
-    def stream(self, digest: str, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
-        """Yields the content in chunks; DigestMismatchError after the last one tells of an alteration."""
-        path, actual = self._path(digest), hashlib.sha256()
+    def stream(self, digest: str, chunk_bytes: int = _CHUNK_BYTES, offset_bytes: int = 0) -> Iterator[bytes]:
+        """Yields the content in chunks; DigestMismatchError after the last one tells of an alteration.
+
+        What begins at an offset cannot be verified here: its reader holds the rest and verifies the whole.
+        """
+        name, actual = _name(digest), hashlib.sha256()
         try:
-            with self._files.open(path, "rb") as file:
-                while chunk := file.read(chunk_bytes):
+            for chunk in self.folder.read(name, chunk_bytes, offset_bytes):
+                if not offset_bytes:
                     actual.update(chunk)
-                    yield chunk
+                yield chunk
         except FileNotFoundError as error:
             raise ContentNotFoundError(f"nothing is stored under {digest}") from error
-        if actual.hexdigest() != digest:
-            raise DigestMismatchError(f"{path} was altered: its content has digest {actual.hexdigest()}")
+        if not offset_bytes and actual.hexdigest() != digest:
+            raise DigestMismatchError(
+                f"{self.uri(digest)} was altered: its content has digest {actual.hexdigest()}"
+            )
 
     def fetch(self, digest: str, destination: Path) -> None:
         """Writes the verified content to a local file, whole or not at all."""
@@ -129,47 +135,52 @@ class ContentStore:
 
     def exists(self, digest: str) -> bool:
         """Tells whether something is stored under the digest."""
-        return bool(self._files.exists(self._path(digest)))
+        return self.folder.exists(_name(digest))
 
     def size_bytes(self, digest: str) -> int:
         """Returns the length of the content."""
         try:
-            return int(self._files.size(self._path(digest)))
+            return self.folder.size_bytes(_name(digest))
         except FileNotFoundError as error:
             raise ContentNotFoundError(f"nothing is stored under {digest}") from error
 
+    def stored_time(self, digest: str) -> datetime:
+        """Tells since when the content lies here."""
+        try:
+            return self.folder.modified_time(_name(digest))
+        except FileNotFoundError as error:
+            raise ContentNotFoundError(f"nothing is stored under {digest}") from error
+
+    def contents(self) -> Iterator[StoredContent]:
+        """Yields everything stored, in order; holds a 256th of it in memory at a time."""
+        for folder in self.folder.folders(_CONTENT):
+            for file in self.folder.files(folder):
+                digest = file.name.rpartition("/")[2]
+                if _DIGEST.fullmatch(digest):
+                    yield StoredContent(digest, file.size_bytes)
+
     def delete(self, digest: str) -> None:
         """Removes the content; removing what is absent is no error."""
-        path = self._path(digest)
-        if self._files.exists(path):
-            self._files.rm_file(path)
+        self.folder.delete(_name(digest))
 
     def uri(self, digest: str) -> str:
         """Returns where the content lies, for messages to other services and people."""
-        return str(self._files.unstrip_protocol(self._path(digest)))
+        return self.folder.uri(_name(digest))
 
-    def _path(self, digest: str) -> str:
-        if _DIGEST.fullmatch(digest) is None:
-            raise InvalidDigestError(f"{digest[:80]!r} is not 64 lower-case hexadecimal digits")
-        return f"{self._root}/sha256/{digest[:2]}/{digest}"
-
-    def _place(self, spool: Path, digest: str) -> None:
-        path = self._path(digest)
-        if not self._is_local:
-            if not self._files.exists(path):
-                self._files.put_file(str(spool), path)
+    def _place(self, spool: IO[bytes], digest: str, size_bytes: int) -> None:
+        # A rename is cheap and heals a damaged copy; sending the bytes again is not.
+        if not self.folder.is_local and self._holds(digest, size_bytes):
             return
-        folder = Path(path).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        spool.chmod(0o444)
-        spool.replace(path)
-        _sync_directory(folder)
+        self.folder.place(spool, _name(digest))
+
+    def _holds(self, digest: str, size_bytes: int) -> bool:
+        try:
+            return self.size_bytes(digest) == size_bytes
+        except ContentNotFoundError:
+            return False
 
 
-def _sync_directory(folder: Path) -> None:
-    # Without it a power loss may forget the rename although the bytes are safe.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _name(digest: str) -> str:
+    if _DIGEST.fullmatch(digest) is None:
+        raise InvalidDigestError(f"{digest[:80]!r} is not 64 lower-case hexadecimal digits")
+    return f"{_CONTENT}/{digest[:2]}/{digest}"

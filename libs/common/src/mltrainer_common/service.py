@@ -33,6 +33,7 @@ from mltrainer_common.telemetry import Telemetry, start_telemetry
 from mltrainer_common.tokens import TokenIssuer, TokenVerifier, load_or_create_token_key
 
 _ANNOUNCE_INTERVAL_S = 5.0
+_CANCEL_AGAIN_S = 1.0
 _log = structlog.get_logger()
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -177,8 +178,7 @@ async def start_service(
             finally:
                 await _announce_once(announcement.withdraw)
                 await server.drain()
-                for task in tasks:
-                    task.cancel()
+                await _cancel(tasks)
         _log.info("service_stopped")
 
 
@@ -249,6 +249,16 @@ async def _announce_once(action: Callable[[], None]) -> None:
         await asyncio.to_thread(action)
     except Exception as error:  # noqa: BLE001 - discovery may be away; the service answers those who know it
         _log.warning("announcement_failed", error=repr(error))
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    # A cancellation that meets the end of what a loop waits for can be lost on its way (asyncio.wait_for
+    # before Python 3.12, handlers that take it for a lost connection): repeated until all have ended.
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 async def _guard(name: str, loop: Loop) -> None:
