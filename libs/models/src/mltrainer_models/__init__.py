@@ -5,6 +5,7 @@ decoder.
 """
 
 from mltrainer_models.artifact import (
+    EVALUATION_FILE,
     MODEL_FILE,
     REFERENCE_FILE,
     ArtifactError,
@@ -24,6 +25,7 @@ from mltrainer_models.computation_key import (
     floor_to_closed_bar,
 )
 from mltrainer_models.description import ModelDescription, ModelTarget
+from mltrainer_models.evaluation import DailyLoss, ModelEvaluation, read_evaluation
 from mltrainer_models.linear import LinearModel
 from mltrainer_models.predictor import PredictionInputError, Predictor, load_predictor, save_model
 from mltrainer_models.reference import FeatureReference, ModelReference, read_reference, summarise_reference
@@ -31,10 +33,12 @@ from mltrainer_models.tree_packing import GrownTree, pack_trees
 from mltrainer_models.trees import TreesModel
 
 __all__ = [
+    "EVALUATION_FILE",
     "MODEL_FILE",
     "REFERENCE_FILE",
     "ArtifactError",
     "ComputationInputs",
+    "DailyLoss",
     "EvaluationInputs",
     "FeatureReference",
     "FieldDifference",
@@ -44,6 +48,7 @@ __all__ = [
     "ManifestEntry",
     "ModelArtifact",
     "ModelDescription",
+    "ModelEvaluation",
     "ModelReference",
     "ModelTarget",
     "PredictionInputError",
@@ -57,6 +62,7 @@ __all__ = [
     "floor_to_closed_bar",
     "load_predictor",
     "pack_trees",
+    "read_evaluation",
     "read_reference",
     "save_model",
     "summarise_reference",

@@ -9,6 +9,9 @@ from mltrainer_models.canonical import canonical_digest
 
 MODEL_FILE = "model.json"
 REFERENCE_FILE = "reference.json"
+EVALUATION_FILE = "evaluation.json"
+COMPANION_FILES = frozenset({REFERENCE_FILE, EVALUATION_FILE})
+"""Files that travel with a model and say nothing about its identity: no prediction depends on them."""
 
 
 class ArtifactError(Exception):
@@ -61,13 +64,13 @@ class ModelArtifact:
 
     @cached_property
     def canonical_digest(self) -> str:
-        """Names the model itself: its description and arrays, without the summary of its training data.
+        """Names the model itself: its description and arrays, without the files that travel with it.
 
         Descriptions and arrays have one spelling each, so refitting the same model on the same data gives
         the same digest.
         """
         identity = {
-            entry.file: entry.sha256 for entry in self.manifest.entries if entry.file != REFERENCE_FILE
+            entry.file: entry.sha256 for entry in self.manifest.entries if entry.file not in COMPANION_FILES
         }
         return canonical_digest({"format": "mltrainer-model", "files": identity})
 

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mltrainer_models.artifact import MODEL_FILE, REFERENCE_FILE, ArtifactError, ModelArtifact
+from mltrainer_models.artifact import (
+    COMPANION_FILES,
+    EVALUATION_FILE,
+    MODEL_FILE,
+    REFERENCE_FILE,
+    ArtifactError,
+    ModelArtifact,
+)
 from mltrainer_models.description import ModelDescription, decode_description
 from mltrainer_models.linear import LinearModel
 from mltrainer_models.trees import TreesModel
@@ -54,10 +61,13 @@ class Predictor:
             return predictions
 
 
-def save_model(model: Model, reference: bytes | None = None) -> ModelArtifact:
-    """Packs a model, with the summary of its training data where there is one."""
-    extra = {} if reference is None else {REFERENCE_FILE: reference}
-    return ModelArtifact(model.to_files() | extra)
+def save_model(
+    model: Model, reference: bytes | None = None, evaluation: bytes | None = None
+) -> ModelArtifact:
+    """Packs a model, with the summary of its training data and its losses by day where there are some."""
+    companions = {REFERENCE_FILE: reference, EVALUATION_FILE: evaluation}
+    present = {name: content for name, content in companions.items() if content is not None}
+    return ModelArtifact(model.to_files() | present)
 
 
 def load_predictor(artifact: ModelArtifact | Mapping[str, bytes]) -> Predictor:
@@ -86,5 +96,5 @@ def _require_files(files: Mapping[str, bytes], arrays: set[str]) -> None:
     expected = arrays | {MODEL_FILE}
     for name in sorted(expected - files.keys()):
         raise ArtifactError(name, "missing")
-    for name in sorted(files.keys() - expected - {REFERENCE_FILE}):
+    for name in sorted(files.keys() - expected - COMPANION_FILES):
         raise ArtifactError(name, "not a file of this kind of model")

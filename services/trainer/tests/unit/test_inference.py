@@ -8,6 +8,7 @@ from mltrainer_trainer.domain.inference import (
     expected_maximum_sharpe,
     hac_mean,
     probabilistic_sharpe,
+    ratio_error,
     sharpe_ratio,
 )
 
@@ -100,3 +101,16 @@ def test_no_returns_have_no_skill() -> None:
     assert deflated_sharpe(np.zeros(100), 1) == 0.0
     assert expected_maximum_sharpe(1, 1.0) == 0.0
     assert probabilistic_sharpe(1.0, 0.0, 1, 0.0, 3.0) == 0.0
+
+
+def test_the_error_of_a_ratio_is_that_of_its_linearisation() -> None:
+    random = np.random.default_rng(5)
+    ratios, errors = [], []
+    for _ in range(300):
+        denominator = 2 + random.random(400)
+        numerator = 0.6 * denominator + np.convolve(random.standard_normal(404), np.ones(5), "valid") / 5
+        ratios.append(numerator.sum() / denominator.sum())
+        errors.append(ratio_error(numerator, denominator, 4))
+
+    # Bartlett weights see four fifths of such a correlation.
+    assert np.mean(errors) == pytest.approx(np.std(ratios), rel=0.25)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from mltrainer_features import TargetKind, compute_features, compute_labels, feature_names
-from mltrainer_models import load_predictor, read_reference
+from mltrainer_models import load_predictor, read_evaluation, read_reference
 from mltrainer_trainer.adapters.estimators import load_learner
 from mltrainer_trainer.domain.catalogue import CatalogueEntry, select_entries
 from mltrainer_trainer.domain.learners import Learner, LearnerUnavailableError
@@ -84,6 +84,21 @@ def test_a_real_signal_is_found_tested_and_packed() -> None:
     columns = VOLATILITY.columns(predictor.feature_names)
     assert np.isfinite(predictor.predict(VOLATILITY.matrix[:, columns])).all()
     assert read_reference(outcome.artifact.files["reference.json"]).rows == len(VOLATILITY)
+
+
+def test_the_losses_of_each_test_day_travel_with_the_model() -> None:
+    outcome = execute_training(
+        plan_for(TargetKind.LOG_REALIZED_VARIANCE, "baseline"), VOLATILITY, load_learner
+    )
+
+    evaluation = read_evaluation(outcome.artifact.files["evaluation.json"])
+    (chosen,) = [entry for entry in outcome.leaderboard if entry.is_chosen]
+    weighted = sum(one.loss * one.rows for one in evaluation.losses)
+    assert (evaluation.symbols, evaluation.overlap_days) == (("S0", "S1", "S2", "S3"), HORIZON - 1)
+    assert sum(one.rows for one in evaluation.losses) == sum(fold.row_count for fold in chosen.folds)
+    assert weighted / 1180 == pytest.approx(chosen.metrics["rmse"] ** 2)
+    assert evaluation.losses[0].day == (FIRST_TEST - datetime(1970, 1, 1, tzinfo=UTC)).days
+    assert all(0 < chosen.standard_errors[name] < 1 for name in chosen.metrics)
 
 
 def test_returns_without_signal_have_no_edge() -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from mltrainer_trainer.domain.errors import AttemptEndedError, StaleFencingTokenError
+from mltrainer_trainer.domain.execution import Ended, EndReason
 
 
 class AttemptState(StrEnum):
@@ -31,11 +32,21 @@ LIVE_STATES = frozenset({AttemptState.PENDING, AttemptState.EXECUTING})
 
 @dataclass(frozen=True, slots=True)
 class AttemptLimits:
-    """What an attempt may use up; zero means unlimited."""
+    """What each worker of an attempt may use; zero means unlimited, but for GPUs, where it means none.
+
+    Attributes:
+        gpu_type: Model of the GPUs; any where empty.
+        workers: How many start together or not at all.
+        allows_spot: Whether interruptible machines will do.
+    """
 
     cpus: float = 1.0
     cpu_seconds: float = 0.0
     memory_bytes: int = 0
+    gpus: float = 0.0
+    gpu_type: str = ""
+    workers: int = 1
+    allows_spot: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,7 @@ class Placement:
     spec: bytes
     limits: AttemptLimits = field(default_factory=AttemptLimits)
     traceparent: str = ""
+    queue: str = "default"
 
     @property
     def attempt(self) -> str:
@@ -71,22 +83,6 @@ class AttemptIdentity:
     name: str
     allocation: str
     fencing_token: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessId:
-    """A process that cannot be confused with a later one of the same number."""
-
-    pid: int
-    start_mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessExit:
-    """How a process ended; `code` is negative for a signal and None where another process was its parent."""
-
-    code: int | None
-    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +123,8 @@ class Attempt:
     revision: int = 1
     progress: float = 0.0
     stage: str = ""
-    process: ProcessId | None = None
-    process_gone: bool = False
+    execution_id: str | None = None
+    execution_gone: bool = False
     start_time: datetime | None = None
     end_time: datetime | None = None
     failure: Failure | None = None
@@ -143,7 +139,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """The process of an attempt exists."""
+    """An attempt executes."""
 
     attempt: Attempt
 
@@ -209,23 +205,28 @@ def check_identity(attempt: Attempt, identity: AttemptIdentity, highest_token: i
         raise StaleFencingTokenError(identity.name, identity.fencing_token, highest_token)
 
 
-def start(attempt: Attempt, process: ProcessId | None, now: datetime) -> Change:
-    """Records that the process exists; adopting the same one again changes nothing."""
-    if attempt.state is AttemptState.EXECUTING:
-        return Change(replace(attempt, process=attempt.process or process))
-    if attempt.state.is_final:
+def launch(attempt: Attempt, execution_id: str) -> Change:
+    """Records that there is an execution, which need not compute yet: it is never launched again."""
+    known = attempt.execution_id or execution_id
+    return Change(replace(attempt, execution_id=known, execution_gone=False))
+
+
+def start(attempt: Attempt, execution_id: str | None, now: datetime) -> Change:
+    """Records that the attempt executes; adopting the same execution again changes nothing."""
+    if attempt.state is not AttemptState.PENDING:
         # Started just before the end was decided: remembered so that it is ended.
-        return Change(replace(attempt, process=attempt.process or process, process_gone=False))
-    started = _next(attempt, state=AttemptState.EXECUTING, process=process, start_time=now)
+        return launch(attempt, execution_id) if execution_id else Change(attempt)
+    known = attempt.execution_id or execution_id
+    started = _next(attempt, state=AttemptState.EXECUTING, execution_id=known, start_time=now)
     return Change(started, (AttemptStarted(started),))
 
 
-def advance(attempt: Attempt, progress: float, stage: str) -> Change:
+def advance(attempt: Attempt, progress: float, stage: str, now: datetime) -> Change:
     """Records how far an attempt is; one that has ended stays where it was."""
     if attempt.state.is_final:
         return Change(attempt)
-    # A report may overtake the record of the start: a trainer was killed between the two.
-    change = start(attempt, None, attempt.accept_time) if attempt.state is AttemptState.PENDING else None
+    # A report may overtake the record of the start.
+    change = start(attempt, None, now) if attempt.state is AttemptState.PENDING else None
     present = change.attempt if change else attempt
     before = change.events if change else ()
     bounded = min(1.0, max(0.0, progress))
@@ -275,18 +276,18 @@ def preempt(attempt: Attempt, reason: str, now: datetime) -> Change:
     return Change(ended, (AttemptFailed(ended),))
 
 
-def exit_process(attempt: Attempt, ended: ProcessExit, now: datetime) -> Change:
-    """Records that the process is gone; without a report before, that is a failure."""
+def end_execution(attempt: Attempt, ended: Ended, now: datetime) -> Change:
+    """Records that the execution is over; without a report before, that is a failure."""
     closed = _closing_sample(attempt, ended, now)
     if attempt.state.is_final:
-        return Change(replace(closed.attempt, process_gone=True), closed.events)
-    change = fail(closed.attempt, explain_exit(attempt, ended), now)
-    gone = replace(change.attempt, process_gone=True)
+        return Change(replace(closed.attempt, execution_gone=True), closed.events)
+    change = fail(closed.attempt, explain_end(attempt, ended), now)
+    gone = replace(change.attempt, execution_gone=True)
     return Change(gone, (*closed.events, *change.events))
 
 
-def _closing_sample(attempt: Attempt, ended: ProcessExit, now: datetime) -> Change:
-    """Measures the whole life of a process whose end was watched: samples at an interval miss its tail."""
+def _closing_sample(attempt: Attempt, ended: Ended, now: datetime) -> Change:
+    """Measures the whole life of an execution whose end was watched: samples at an interval miss its tail."""
     if ended.cpu_seconds is None:
         return Change(attempt)
     memory_bytes = attempt.usage.memory_bytes if attempt.usage else 0
@@ -295,35 +296,43 @@ def _closing_sample(attempt: Attempt, ended: ProcessExit, now: datetime) -> Chan
     return Change(sampled, (UsageSampled(sampled),))
 
 
-def sample(attempt: Attempt, usage: Usage, now: datetime) -> Change:
-    """Records what an attempt uses, and ends one that holds more memory than it was given."""
+def sample(attempt: Attempt, usage: Usage) -> Change:
+    """Records what an attempt uses."""
     if attempt.state is not AttemptState.EXECUTING:
         return Change(attempt)
     sampled = _next(attempt, usage=usage)
-    limit_bytes = attempt.placement.limits.memory_bytes
-    if not limit_bytes or usage.memory_bytes <= limit_bytes:
-        return Change(sampled, (UsageSampled(sampled),))
-    message = f"the process holds {usage.memory_bytes} bytes of memory; its allocation has {limit_bytes}"
-    change = fail(sampled, Failure("OUT_OF_MEMORY", message, retryable=False), now)
-    return Change(change.attempt, (UsageSampled(sampled), *change.events))
+    return Change(sampled, (UsageSampled(sampled),))
 
 
 LEASE_LAPSED_EXIT_CODE = 75
-_SIGXCPU = 24
+# A signal of the kernel, seen by the parent of a process and as a shell or a container tells it.
+_SIGXCPU_EXIT_CODES = frozenset({-24, 128 + 24})
+_RETRYABLE = {
+    EndReason.OUT_OF_MEMORY: False,
+    EndReason.IMAGE_MISSING: False,
+    EndReason.EVICTED: True,
+    EndReason.NODE_LOST: True,
+    EndReason.UNSCHEDULABLE: True,
+}
 
 
-def explain_exit(attempt: Attempt, ended: ProcessExit) -> Failure:
-    """Says why a process ended that has reported nothing."""
+def explain_end(attempt: Attempt, ended: Ended) -> Failure:
+    """Says why an execution ended that has reported nothing."""
     limit_s = attempt.placement.limits.cpu_seconds
     used_s = ended.cpu_seconds if ended.cpu_seconds is not None else _sampled_cpu_seconds(attempt)
-    if ended.code == -_SIGXCPU or (limit_s and used_s >= limit_s):
+    if ended.exit_code in _SIGXCPU_EXIT_CODES or (limit_s and used_s >= limit_s):
         return Failure(
             "BUDGET_EXCEEDED", f"the budget of {limit_s:g} CPU seconds is used up: raise it", retryable=False
         )
-    if ended.code == LEASE_LAPSED_EXIT_CODE:
+    if ended.exit_code == LEASE_LAPSED_EXIT_CODE:
         return Failure("LEASE_LAPSED", "the lease of the allocation was not renewed in time", retryable=True)
-    cause = "unknown" if ended.code is None else str(ended.code)
-    return Failure("PROCESS_DIED", f"the process ended without a report, exit code {cause}", retryable=True)
+    if ended.reason in _RETRYABLE:
+        return Failure(ended.reason.value, ended.message, retryable=_RETRYABLE[ended.reason])
+    cause = "unknown" if ended.exit_code is None else str(ended.exit_code)
+    message = f"the process ended without a report, exit code {cause}"
+    return Failure(
+        "PROCESS_DIED", f"{message}: {ended.message}" if ended.message else message, retryable=True
+    )
 
 
 def _sampled_cpu_seconds(attempt: Attempt) -> float:

@@ -50,6 +50,15 @@ def hac_mean(values: Floats, minimum_lag: int = 0) -> MeanEstimate:
     return MeanEstimate(mean, error, p_value, count)
 
 
+def ratio_error(numerator: Floats, denominator: Floats, minimum_lag: int = 0) -> float:
+    """Gives the standard error of sum(numerator) / sum(denominator) of dependent dates, linearised."""
+    mean = float(denominator.mean()) if len(denominator) else 0.0
+    if mean == 0.0:
+        return 0.0
+    ratio = float(numerator.mean()) / mean
+    return hac_mean(numerator - ratio * denominator, minimum_lag).standard_error / abs(mean)
+
+
 def deflate_p_value(p_value: float, trial_count: int) -> float:
     """Raises a p-value to what the best of so many independent tries shows by chance (Šidák 1967)."""
     return float(-np.expm1(max(trial_count, 1) * np.log1p(-min(p_value, 1 - 1e-16))))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from mltrainer_features import TargetKind
 
-from mltrainer_trainer.domain.inference import MeanEstimate, hac_mean
+from mltrainer_trainer.domain.inference import MeanEstimate, hac_mean, ratio_error
 from mltrainer_trainer.domain.training_data import Floats, Integers
 
 _LARGEST_EXPONENT = 50.0
@@ -54,8 +54,12 @@ def root_mean_squared_error(result: OutOfSample) -> float:
 
 def qlike(result: OutOfSample) -> float:
     """Mean of exp(e) - e - 1, e = label - prediction capped at 50: the loss of log variances."""
+    return float(_qlike_losses(result).mean())
+
+
+def _qlike_losses(result: OutOfSample) -> Floats:
     errors = np.minimum(result.labels - result.predictions, _LARGEST_EXPONENT)
-    return float((np.exp(errors) - errors - 1).mean())
+    return np.asarray(np.exp(errors) - errors - 1)
 
 
 def information_coefficient(result: OutOfSample, horizon_bars: int, *, of_ranks: bool) -> MeanEstimate:
@@ -94,6 +98,28 @@ def score(result: OutOfSample, target: TargetKind, horizon_bars: int) -> dict[st
     for name, of_ranks in (("ic", False), ("rank_ic", True)):
         scores[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).mean
     return scores
+
+
+def standard_errors(result: OutOfSample, target: TargetKind, horizon_bars: int) -> dict[str, float]:
+    """Gives the standard error of every metric of `score`, for labels that overlap from date to date.
+
+    Sums over dates are what varies: rows of one date are correlated across symbols.
+    """
+    lag = horizon_bars - 1
+    rows, squared = (_sum_by_date(result.date, it) for it in (np.ones(len(result)), result.squared_errors))
+    spread = _sum_by_date(result.date, (result.labels - result.training_mean) ** 2)
+    rmse = root_mean_squared_error(result)
+    errors = {"r2": ratio_error(squared, spread, lag)}
+    errors["rmse"] = ratio_error(squared, rows, lag) / (2 * rmse) if rmse > 0 else 0.0
+    if target == TargetKind.LOG_REALIZED_VARIANCE:
+        errors["qlike"] = ratio_error(_sum_by_date(result.date, _qlike_losses(result)), rows, lag)
+    for name, of_ranks in (("ic", False), ("rank_ic", True)):
+        errors[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).standard_error
+    return errors
+
+
+def _sum_by_date(date: Integers, values: Floats) -> Floats:
+    return np.asarray(np.bincount(np.unique(date, return_inverse=True)[1], weights=values), dtype=np.float64)
 
 
 def _ranked_by_date(date: Integers, values: Floats) -> Floats:

@@ -5,11 +5,19 @@ from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
-from mltrainer_models import ModelArtifact, ModelDescription, ModelTarget, save_model, summarise_reference
+from mltrainer_models import (
+    DailyLoss,
+    ModelArtifact,
+    ModelDescription,
+    ModelEvaluation,
+    ModelTarget,
+    save_model,
+    summarise_reference,
+)
 
 from mltrainer_trainer.domain.catalogue import CatalogueEntry
 from mltrainer_trainer.domain.learners import LearnerFactory
-from mltrainer_trainer.domain.metrics import OutOfSample, joined, score
+from mltrainer_trainer.domain.metrics import OutOfSample, joined, score, standard_errors
 from mltrainer_trainer.domain.search import (
     Candidate,
     Hooks,
@@ -26,6 +34,7 @@ from mltrainer_trainer.domain.walk_forward import EvaluationPlan, Fold, validati
 
 # Choosing models may use this share of the CPU budget; testing and the last fit need the rest.
 _SEARCH_SHARE = 0.4
+_DAY_MICROSECONDS = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ class LeaderboardEntry:
     catalogue_id: str
     trial: Trial
     metrics: dict[str, float]
+    standard_errors: dict[str, float]
     folds: tuple[FoldScore, ...]
     cpu_seconds: float
     is_baseline: bool
@@ -115,7 +125,7 @@ def execute_training(
         chosen=chosen,
         leaderboard=tuple(sorted((test.entry for test in tested.values()), key=_loss)),
         verdict=tester.judge(list(tested.values())),
-        artifact=tester.fit_last(by_id[chosen.catalogue_id]),
+        artifact=tester.fit_last(by_id[chosen.catalogue_id], tested[chosen.catalogue_id].result),
         trials=tuple(trials),
         skipped=(*skipped, *untested),
         out_of_sample={name: test.result for name, test in tested.items()},
@@ -186,6 +196,7 @@ class _Tester:
             catalogue_id=entry.id,
             trial=trial,
             metrics=score(result, self.data.target, self.data.horizon_bars),
+            standard_errors=standard_errors(result, self.data.target, self.data.horizon_bars),
             folds=tuple(self._score(fold, part) for fold, part in zip(self.folds, parts, strict=True)),
             cpu_seconds=self.hooks.cpu_seconds() - started,
             is_baseline=entry.is_baseline,
@@ -214,8 +225,8 @@ class _Tester:
             trial_count=self.plan.prior_trial_count + len(self.trials),
         )
 
-    def fit_last(self, candidate: Candidate) -> ModelArtifact:
-        """Fits the chosen configuration on every row and packs it."""
+    def fit_last(self, candidate: Candidate, tested: OutOfSample) -> ModelArtifact:
+        """Fits the chosen configuration on every row and packs it with how it did on its test rows."""
         self.hooks.report("refit", 0, 1, candidate.entry.id)
         fit = candidate.fit(self.data, np.arange(len(self.data)), self.chosen.parameters, self.plan.seed)
         names = candidate.entry.columns(self.data.feature_names)
@@ -229,6 +240,26 @@ class _Tester:
         )
         matrix = np.ascontiguousarray(self.data.matrix[:, self.data.columns(names)])
         reference = summarise_reference(names, matrix, fit.predict(matrix))
-        artifact = save_model(fit.to_model(description), reference.to_bytes())
+        evaluation = summarise_losses(self.data, tested)
+        artifact = save_model(fit.to_model(description), reference.to_bytes(), evaluation.to_bytes())
         self.hooks.report("refit", 1, 1, candidate.entry.id)
         return artifact
+
+
+def summarise_losses(data: TrainingData, tested: OutOfSample) -> ModelEvaluation:
+    """Averages squared errors over the rows of each UTC day."""
+    row_days = np.unique(data.event_time)[tested.date] // _DAY_MICROSECONDS
+    days, numbers = np.unique(row_days, return_inverse=True)
+    rows = np.bincount(numbers)
+    losses = np.bincount(numbers, weights=tested.squared_errors) / rows
+    starts, ends = data.event_time // _DAY_MICROSECONDS, data.label_end_time // _DAY_MICROSECONDS
+    known = np.unique(np.concatenate([starts, ends]))
+    reach = int((np.searchsorted(known, ends) - np.searchsorted(known, starts)).max())
+    return ModelEvaluation(
+        symbols=data.symbols,
+        overlap_days=max(reach - 1, 0),
+        losses=tuple(
+            DailyLoss(int(day), float(loss), int(count))
+            for day, loss, count in zip(days, losses, rows, strict=True)
+        ),
+    )

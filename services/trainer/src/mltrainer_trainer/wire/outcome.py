@@ -3,11 +3,19 @@
 import json
 from collections.abc import Mapping
 
-from mltrainer.trainer.v1.resources_pb2 import AttemptResult, FoldMetrics, LeaderboardRow
+from mltrainer.trainer.v1.resources_pb2 import (
+    AttemptResult,
+    FoldMetrics,
+    LeaderboardRow,
+    ModelSignature,
+    SignatureField,
+)
 from mltrainer.trainer.v1.resources_pb2 import Lineage as LineageMessage
 from mltrainer.trainer.v1.resources_pb2 import Trial as TrialMessage
 from mltrainer.types.v1.types_pb2 import Metric
 from mltrainer.types.v1.types_pb2 import Verdict as VerdictMessage
+from mltrainer_models import MODEL_FILE
+from mltrainer_models.description import decode_description
 
 from mltrainer_trainer.application.execute_attempt import Lineage, Outcome
 from mltrainer_trainer.domain.catalogue import Parameters
@@ -15,6 +23,8 @@ from mltrainer_trainer.domain.search import Trial
 from mltrainer_trainer.domain.training import FoldScore, LeaderboardEntry, TrainingOutcome
 from mltrainer_trainer.wire.events import timestamp
 from mltrainer_trainer.wire.times import from_microseconds
+
+_NUMBER, _OUTPUT = "float64", "prediction"
 
 
 def to_outcome(outcome: TrainingOutcome, cpu_seconds: float) -> Outcome:
@@ -33,6 +43,7 @@ def to_outcome(outcome: TrainingOutcome, cpu_seconds: float) -> Outcome:
         cpu_seconds=cpu_seconds,
         row_count=outcome.row_count,
         canonical_digest=outcome.artifact.canonical_digest,
+        signature=_signature(outcome),
     )
     trials = tuple(_trial(trial).SerializeToString(deterministic=True) for trial in outcome.trials)
     return Outcome(result.SerializeToString(deterministic=True), trials, outcome.artifact.files)
@@ -64,13 +75,21 @@ def to_lineage(lineage: Lineage) -> LineageMessage:
 
 def _chosen_metrics(outcome: TrainingOutcome) -> list[Metric]:
     chosen = next((entry for entry in outcome.leaderboard if entry.is_chosen), None)
-    return _metrics(chosen.metrics) if chosen else []
+    return _metrics(chosen.metrics, chosen.standard_errors) if chosen else []
+
+
+def _signature(outcome: TrainingOutcome) -> ModelSignature:
+    description, _, _ = decode_description(outcome.artifact.files[MODEL_FILE])
+    return ModelSignature(
+        inputs=[SignatureField(name=name, data_type=_NUMBER) for name in description.feature_names],
+        outputs=[SignatureField(name=_OUTPUT, data_type=_NUMBER)],
+    )
 
 
 def _row(entry: LeaderboardEntry) -> LeaderboardRow:
     return LeaderboardRow(
         catalogue_id=entry.catalogue_id,
-        metrics=_metrics(entry.metrics),
+        metrics=_metrics(entry.metrics, entry.standard_errors),
         folds=[_fold(fold) for fold in entry.folds],
         chosen=entry.is_chosen,
     )
@@ -96,8 +115,12 @@ def _trial(trial: Trial) -> TrialMessage:
     )
 
 
-def _metrics(values: Mapping[str, float]) -> list[Metric]:
-    return [Metric(name=name, value=value) for name, value in sorted(values.items())]
+def _metrics(values: Mapping[str, float], errors: Mapping[str, float] | None = None) -> list[Metric]:
+    known = errors or {}
+    return [
+        Metric(name=name, value=value, standard_error=known.get(name))
+        for name, value in sorted(values.items())
+    ]
 
 
 def _json(parameters: Parameters) -> str:
