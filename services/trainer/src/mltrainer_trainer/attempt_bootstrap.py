@@ -32,7 +32,7 @@ from mltrainer_trainer.adapters.peers import RpcArtifactUpload, RpcAttemptReport
 from mltrainer_trainer.adapters.training_executor import ThreadTrainingExecutor
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
 from mltrainer_trainer.domain.plan import AttemptPlan
-from mltrainer_trainer.entrypoints.attempt_process import AttemptProcess, StageLog, StopSignals
+from mltrainer_trainer.entrypoints.attempt_process import AttemptProcess, Lease, StageLog, StopSignals
 from mltrainer_trainer.settings import artifact_url
 from mltrainer_trainer.wire.order import decode_order
 
@@ -48,7 +48,7 @@ def run_attempt(directory: AttemptDirectory) -> int:
     platform = PlatformSettings()
     with configured_logs(_SLUG, platform.instance, platform.log_level):
         # Not `asyncio.run`, which would wait at its end for the thread that still computes.
-        return asyncio.new_event_loop().run_until_complete(_run(plan, directory, platform))
+        return asyncio.new_event_loop().run_until_complete(_run(plan, platform))
 
 
 def limit_cpu(cpu_seconds: float) -> None:
@@ -58,7 +58,7 @@ def limit_cpu(cpu_seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (soft, soft + _CPU_MARGIN_S))
 
 
-async def _run(plan: AttemptPlan, directory: AttemptDirectory, platform: PlatformSettings) -> int:
+async def _run(plan: AttemptPlan, platform: PlatformSettings) -> int:
     async with AsyncExitStack() as stack:
         provider = tracer_provider(
             Resource(
@@ -75,13 +75,13 @@ async def _run(plan: AttemptPlan, directory: AttemptDirectory, platform: Platfor
         )
         stack.callback(provider.shutdown)
         tracer = provider.get_tracer("mltrainer")
-        process = _assemble(Peers(platform, tracer, stack, plan.identity.name), directory)
+        process = _assemble(Peers(platform, tracer, stack, plan.identity.name), Lease(plan.lease_s))
         with (
             use_traceparent(plan.traceparent),
-            tracer.start_as_current_span("attempt", attributes={"attempt": plan.identity.name}) as span,
+            tracer.start_as_current_span("attempt", attributes={"mltrainer.attempt": plan.identity.name}) as span,
         ):
             exit_code = await process.run(plan)
-            span.set_attribute("exit_code", exit_code)
+            span.set_attribute("mltrainer.exit_code", exit_code)
         return exit_code
 
 
@@ -108,7 +108,7 @@ class Peers:
         return channel
 
 
-def _assemble(peers: Peers, directory: AttemptDirectory) -> AttemptProcess:
+def _assemble(peers: Peers, lease: Lease) -> AttemptProcess:
     cancelled, stages = threading.Event(), StageLog()
     reports = RpcAttemptReports(AttemptReportServiceStub(peers.channel("trainer")))
     execute = ExecuteAttemptHandler(
@@ -122,7 +122,7 @@ def _assemble(peers: Peers, directory: AttemptDirectory) -> AttemptProcess:
         code=code_identity(),
         select_models=plan_models,
     )
-    return AttemptProcess(execute, reports, directory.lease_expire_s, stages, _signals(), cancelled)
+    return AttemptProcess(execute, reports, lease, stages, _signals(), cancelled)
 
 
 def _signals() -> StopSignals:

@@ -1,22 +1,21 @@
 """Trades for a while: each day's units are assigned, predicted, and judged five bars later."""
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import pairwise
 
+import polars as pl
 from mltrainer.experiment.v1.events_pb2 import OutcomeReported
 from mltrainer.experiment.v1.experiment_service_pb2 import CreateExperimentRequest, StartExperimentRequest
 from mltrainer.experiment.v1.resources_pb2 import Experiment, Variant
+from mltrainer_features import BAR_SCHEMA, TargetKind, compute_labels
 from mltrainer_sdk import Client, FeatureVectors, RpcFailure
 
 from mltrainer_cli.demo.market import close_time
 from mltrainer_cli.demo.scene import HORIZON_BARS, VOLATILITY_STUDY, Scene
 
 EXPERIMENT = "demo-champion-challenger"
-_FLOOR = 1e-8
 _POLL_S = 0.05
 _FEATURES_TIMEOUT_S = 2.0
 
@@ -108,22 +107,16 @@ class LiveTrading:
         self.judged_days += 1
 
     def _labels(self, index: int) -> dict[str, float]:
-        """Computes log(max(sum of squared log returns over the horizon, 1e-8)) for the day of an index."""
+        """Computes what each symbol's prediction of the day of an index is judged by, once it is known."""
         days = self.scene.market.days[index : index + HORIZON_BARS + 1]
-        closes: dict[str, list[float]] = {}
-        for _, prices in days:
-            for price in prices:
-                closes.setdefault(price.symbol, []).append(price.price_usd)
-        return {symbol: _log_variance(values) for symbol, values in closes.items()}
+        rows = [(price.symbol, close_time(day), price.price_usd) for day, prices in days for price in prices]
+        bars = pl.DataFrame(rows, schema=BAR_SCHEMA, orient="row")
+        labels = compute_labels(bars, TargetKind.LOG_REALIZED_VARIANCE, HORIZON_BARS)
+        return dict(labels.select("symbol", "label").iter_rows())
 
 
 def _are_of(vectors: FeatureVectors, event_time: datetime) -> bool:
     return all(time == event_time for row in vectors.event_times for time in row)
-
-
-def _log_variance(closes: Sequence[float]) -> float:
-    total = sum(math.log(after / before) ** 2 for before, after in pairwise(closes))
-    return math.log(max(total, _FLOOR))
 
 
 def _outcomes(item: Judged, label: float, day: date, known: date) -> list[OutcomeReported]:
