@@ -1,16 +1,15 @@
 import hashlib
+import os
 import stat
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mltrainer_common.content_store import (
-    ContentNotFoundError,
-    ContentStore,
-    DigestMismatchError,
-    InvalidDigestError,
-)
+from mltrainer_common.content_store import ContentStore, DigestMismatchError, InvalidDigestError
+from mltrainer_testkit.content_stores import CHECKS
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 
@@ -21,52 +20,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ContentStore:
     return ContentStore(url)
 
 
-def test_content_is_found_under_its_digest(store: ContentStore) -> None:
-    digest = store.put_bytes(b"hello")
-
-    assert digest == HELLO
-    assert store.read_bytes(digest) == b"hello"
-    assert store.exists(digest)
-    assert store.size_bytes(digest) == 5
-    assert store.uri(digest).endswith(f"/sha256/{HELLO[:2]}/{HELLO}")
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_every_store_keeps_the_promises(store: ContentStore, check: Callable[[ContentStore], None]) -> None:
+    check(store)
 
 
-def test_a_stream_is_stored_like_the_whole(store: ContentStore) -> None:
-    assert store.put_stream(iter([b"he", b"", b"llo"])) == HELLO
-    assert b"".join(store.stream(HELLO, chunk_bytes=2)) == b"hello"
-
-
-def test_storing_again_changes_nothing(store: ContentStore) -> None:
-    assert store.put_bytes(b"hello") == store.put_bytes(b"hello")
-    assert store.read_bytes(HELLO) == b"hello"
-
-
-def test_what_was_not_stored_is_not_found(store: ContentStore, tmp_path: Path) -> None:
-    with pytest.raises(ContentNotFoundError):
-        store.read_bytes(HELLO)
-    with pytest.raises(ContentNotFoundError):
-        store.size_bytes(HELLO)
-    with pytest.raises(ContentNotFoundError):
-        store.fetch(HELLO, tmp_path / "copy")
-    assert not store.exists(HELLO)
-    assert not (tmp_path / "copy").exists()
-
-
-def test_content_other_than_expected_is_not_stored(store: ContentStore) -> None:
-    with pytest.raises(DigestMismatchError):
-        store.put_bytes(b"hullo", expected_digest=HELLO)
-
-    assert not store.exists(HELLO)
-    assert not store.exists(hashlib.sha256(b"hullo").hexdigest())
-
-
-def test_an_upload_that_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
-    store = ContentStore(str(tmp_path))
-
-    with store.upload() as upload:
-        upload.write(b"hello")
-
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+def test_a_uri_tells_where_content_lies(store: ContentStore) -> None:
+    assert store.uri(HELLO).endswith(f"/sha256/{HELLO[:2]}/{HELLO}")
 
 
 def test_a_fetched_copy_is_whole(store: ContentStore, tmp_path: Path) -> None:
@@ -77,13 +37,28 @@ def test_a_fetched_copy_is_whole(store: ContentStore, tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "copy").read_bytes() == b"hello"
 
 
-def test_deleted_content_is_gone_and_deleting_again_is_no_error(store: ContentStore) -> None:
+def test_a_damaged_copy_is_healed_by_storing_it_again(tmp_path: Path) -> None:
+    store = ContentStore(str(tmp_path))
+    store.put_bytes(b"hello")
+    stored = tmp_path / "sha256" / HELLO[:2] / HELLO
+    stored.chmod(0o644)
+    stored.write_bytes(b"hullo")
+
     store.put_bytes(b"hello")
 
-    store.delete(HELLO)
-    store.delete(HELLO)
+    assert store.read_bytes(HELLO) == b"hello"
 
-    assert not store.exists(HELLO)
+
+def test_spools_of_killed_processes_are_found_by_their_age(tmp_path: Path) -> None:
+    store = ContentStore(str(tmp_path))
+    (tmp_path / "incoming").mkdir()
+    old, young = tmp_path / "incoming" / "old", tmp_path / "incoming" / "young"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    now = datetime.now(UTC)
+    os.utime(old, times=((now - timedelta(days=2)).timestamp(),) * 2)
+
+    assert store.folder.old_spools(now - timedelta(days=1)) == [old]
 
 
 def test_altered_content_is_never_returned(tmp_path: Path) -> None:

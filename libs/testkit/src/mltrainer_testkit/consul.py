@@ -3,10 +3,6 @@
 `python -m mltrainer_testkit.consul <folder of the go.mod>` builds it ahead of the tests.
 """
 
-import fcntl
-import hashlib
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,76 +12,28 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-ENVIRONMENT_VARIABLE = "MLTRAINER_TEST_CONSUL"
-_MODULE = "github.com/hashicorp/consul"
+from mltrainer_testkit.go_programs import GoProgram, ProgramNotFoundError
+
 # 510 s of CPU, four to five minutes on two idle cores; what was compiled is kept for a later try.
 BUILD_TIMEOUT_S = 840.0
 _START_TIMEOUT_S = 30.0
-# No C compiler is needed, and no setting of the caller's workspace applies.
-_BUILD_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
-_BUILD = ("build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
 # The agent ends when its input ends, that is, also when the tests are killed; it has nothing to save.
 _TIED = '"$@" & agent=$!; cat >/dev/null; kill -9 $agent; wait $agent'
 _OTHER_PORTS = ("server", "serf-lan", "serf-wan")
 _SILENCED_PORTS = ("dns", "grpc", "grpc-tls")
+_PROGRAM = GoProgram(
+    name="consul",
+    package="github.com/hashicorp/consul",
+    variable="MLTRAINER_TEST_CONSUL",
+    builder="python -m mltrainer_testkit.consul",
+)
 
-
-class ConsulNotFoundError(Exception):
-    """No Consul agent can be had here; the text says what was tried."""
+ConsulNotFoundError = ProgramNotFoundError
 
 
 def find_or_build_consul(module: Path, timeout_s: float = BUILD_TIMEOUT_S) -> Path:
-    """Returns an executable: the one the environment names, the one on the path, or one built here.
-
-    Raises:
-        ConsulNotFoundError: There is none, and it cannot be built.
-    """
-    if chosen := os.environ.get(ENVIRONMENT_VARIABLE) or shutil.which("consul"):
-        return Path(chosen)
-    built = _cached(module)
-    if not built.exists():
-        built.parent.mkdir(parents=True, exist_ok=True)
-        with built.with_name(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not built.exists():
-                _build(module, built, timeout_s)
-    return built
-
-
-def _cached(module: Path) -> Path:
-    from mltrainer_cli.java import cache_directory
-
-    pins = b"".join((module / name).read_bytes() for name in ("go.mod", "go.sum"))
-    return cache_directory() / f"consul-{hashlib.sha256(pins).hexdigest()[:12]}" / "consul"
-
-
-def _build(module: Path, built: Path, timeout_s: float) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise ConsulNotFoundError(
-            f"no Consul: install consul or Go, or set {ENVIRONMENT_VARIABLE} to an executable"
-        )
-    draft = built.with_name("consul.draft")
-    try:
-        subprocess.run(
-            [go, *_BUILD, "-o", str(draft), _MODULE],
-            check=True,
-            cwd=module,
-            env={**os.environ, **_BUILD_ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ConsulNotFoundError(
-            f"no Consul: building it took more than {timeout_s:.0f} s; "
-            f"`python -m mltrainer_testkit.consul {module}` goes on from there"
-        ) from error
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip() or "no reason given").splitlines()[-1]
-        raise ConsulNotFoundError(f"no Consul: it cannot be built from its Go module: {reason}") from error
-    draft.replace(built)
+    """Returns an executable, or raises ConsulNotFoundError."""
+    return _PROGRAM.find_or_build(module, timeout_s)
 
 
 @contextmanager
