@@ -25,8 +25,10 @@ class PostgresNotFoundError(Exception):
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
+def postgres_server(*, is_durable: bool = False) -> Iterator[str]:
     """Yields the URL of a server on which databases may be created.
+
+    A local server answers a commit before it is on the disk, unless it shall be durable.
 
     Raises:
         PostgresNotFoundError: There is neither an address, nor a container engine, nor a local server.
@@ -40,7 +42,7 @@ def postgres_server() -> Iterator[str]:
             _wait_until_ready(host, port)
             yield url
     else:
-        with _local_server(_binaries()) as port:
+        with _local_server(_binaries(), is_durable=is_durable) as port:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
 
@@ -57,7 +59,7 @@ def _binaries() -> Path:
 
 
 @contextmanager
-def _local_server(binaries: Path) -> Iterator[int]:
+def _local_server(binaries: Path, *, is_durable: bool) -> Iterator[int]:
     with tempfile.TemporaryDirectory(prefix="mltrainer-postgres-", ignore_cleanup_errors=True) as folder:
         user = _unprivileged_user(Path(folder))
         data = Path(folder) / "data"
@@ -75,7 +77,8 @@ def _local_server(binaries: Path) -> Iterator[int]:
         ]
         subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder)
         port = _free_port()
-        options = {"port": port, "unix_socket_directories": folder, "fsync": "off", "max_connections": 200}
+        fsync = "on" if is_durable else "off"
+        options = {"port": port, "unix_socket_directories": folder, "fsync": fsync, "max_connections": 200}
         server = [str(binaries / "postgres"), "-D", str(data), "-h", "127.0.0.1"]
         server += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (Path(folder) / "log").open("wb") as log:
