@@ -1,7 +1,8 @@
 """Executes one attempt: `python -m mltrainer_trainer.attempt DIRECTORY`.
 
 The process says who it is before it imports anything that takes time, so that a trainer which is restarted
-in this moment adopts it instead of starting another.
+in this moment adopts it instead of starting another. A worker of a gang, or in a pod, is known to whoever
+started it. No model of the catalogue is fitted by several workers: the first computes, the others end.
 """
 
 import os
@@ -9,8 +10,8 @@ import sys
 from pathlib import Path
 
 from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
-from mltrainer_trainer.adapters.processes import start_mark
-from mltrainer_trainer.domain.attempt import ProcessId
+from mltrainer_trainer.adapters.processes import ProcessId, start_mark
+from mltrainer_trainer.domain.workers import WORKER_INDEX
 
 
 def main(arguments: list[str]) -> int:
@@ -19,7 +20,11 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m mltrainer_trainer.attempt DIRECTORY\n")
         return 2
     directory = AttemptDirectory(Path(arguments[0]))
-    directory.write_process(ProcessId(os.getpid(), start_mark(os.getpid()) or ""))
+    worker_index = os.environ.get(WORKER_INDEX)
+    if worker_index is None:
+        directory.write_process(ProcessId(os.getpid(), start_mark(os.getpid()) or ""))
+    elif int(worker_index) > 0:
+        return 0
     from mltrainer_trainer.attempt_bootstrap import run_attempt
 
     return run_attempt(directory)

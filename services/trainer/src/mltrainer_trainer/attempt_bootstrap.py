@@ -78,7 +78,9 @@ async def _run(plan: AttemptPlan, platform: PlatformSettings) -> int:
         process = _assemble(Peers(platform, tracer, stack, plan.identity.name), Lease(plan.lease_s))
         with (
             use_traceparent(plan.traceparent),
-            tracer.start_as_current_span("attempt", attributes={"mltrainer.attempt": plan.identity.name}) as span,
+            tracer.start_as_current_span(
+                "attempt", attributes={"mltrainer.attempt": plan.identity.name}
+            ) as span,
         ):
             exit_code = await process.run(plan)
             span.set_attribute("mltrainer.exit_code", exit_code)

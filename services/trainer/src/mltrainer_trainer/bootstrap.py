@@ -1,7 +1,6 @@
 """Puts the trainer together."""
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
@@ -14,7 +13,7 @@ from mltrainer.trainer.v1.trainer_service_pb2_grpc import (
 from mltrainer_common.database import Database, open_database
 from mltrainer_common.migrations import migrate
 from mltrainer_common.service import Loop, ServiceContext, ServiceParts
-from mltrainer_common.settings import PlatformSettings, default_database_url
+from mltrainer_common.settings import default_database_url
 from mltrainer_messaging.broker import EventBroker
 from mltrainer_messaging.instruments import EventInstruments
 from mltrainer_messaging.kafka import KafkaBroker
@@ -24,14 +23,13 @@ from mltrainer_messaging.subscriptions import ConsumerGroup, subscribe
 from mltrainer_messaging.transactions import EventTransactions
 
 from mltrainer_trainer.adapters.code_identity import code_identity
-from mltrainer_trainer.adapters.machine import MachineProbe
 from mltrainer_trainer.adapters.model_release import released_models
-from mltrainer_trainer.adapters.process_backend import ProcessBackend
 from mltrainer_trainer.adapters.queries import SqlTrainerQueries
 from mltrainer_trainer.adapters.scheduler_leases import RpcAllocationLeases
 from mltrainer_trainer.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_trainer.application.accept_placement import AcceptPlacementHandler
-from mltrainer_trainer.application.announce import AnnounceReleaseHandler, ReportNodeHandler
+from mltrainer_trainer.application.announce import AnnounceReleaseHandler, ReportNodesHandler
+from mltrainer_trainer.application.lease_book import LeaseBook
 from mltrainer_trainer.application.preempt_attempt import PreemptAttemptHandler
 from mltrainer_trainer.application.prune_attempts import PruneAttemptsHandler
 from mltrainer_trainer.application.record_trials import RecordTrialsHandler
@@ -49,14 +47,13 @@ from mltrainer_trainer.entrypoints.loops import PruningLoop, RenewalLoop, Report
 from mltrainer_trainer.entrypoints.report_api import AttemptReportApi
 from mltrainer_trainer.entrypoints.trainer_api import TrainerApi
 from mltrainer_trainer.entrypoints.wakeup import Wakeup
+from mltrainer_trainer.execution_bootstrap import Execution, open_execution
 from mltrainer_trainer.settings import TrainerSettings
 from mltrainer_trainer.wire.errors import to_rpc_error
 from mltrainer_trainer.wire.events import PUBLISHED, to_event
-from mltrainer_trainer.wire.order import encode_order
 from mltrainer_trainer.wire.roles import ROLES
 
 _MIGRATIONS = "mltrainer_trainer.adapters.migrations"
-_TRAINER = "trainers/process"
 _RENEW = "/mltrainer.scheduler.v1.SchedulerService/RenewAllocations"
 
 
@@ -74,8 +71,15 @@ async def assemble(
         broker = await context.stack.enter_async_context(kafka)
     signal = OutboxSignal()
     transactions = EventTransactions(database, slug, signal, to_event, context.clock)
-    node = _Node(context, settings, SqlUnitOfWorkFactory(transactions), SqlTrainerQueries(database), Wakeup())
-    release = Release(_TRAINER, code_identity(), released_models(), _now_ms(context))
+    execution = await open_execution(context, settings)
+    node = _Node(
+        context,
+        settings,
+        execution,
+        SqlUnitOfWorkFactory(transactions),
+        SqlTrainerQueries(database, execution.nodes),
+    )
+    release = Release(execution.trainer, code_identity(), released_models(), _now_ms(context))
     relay = OutboxRelay(
         database,
         broker,
@@ -96,6 +100,7 @@ async def assemble(
             "relay": relay.run,
             "consumer": partial(broker.consume, _consumer_group(node, database)),
             **_loops(node, release),
+            **execution.background,
         },
     )
 
@@ -106,14 +111,11 @@ class _Node:
 
     context: ServiceContext
     settings: TrainerSettings
+    execution: Execution
     unit_of_work: SqlUnitOfWorkFactory
     queries: SqlTrainerQueries
-    wakeup: Wakeup
-
-    @property
-    def name(self) -> str:
-        """Format: `nodes/{node}`."""
-        return f"nodes/{self.settings.node or f'local-{self.context.platform.instance}'}"
+    wakeup: Wakeup = field(default_factory=Wakeup)
+    leases: LeaseBook = field(default_factory=LeaseBook)
 
 
 def _consumer_group(node: _Node, database: Database) -> ConsumerGroup:
@@ -138,7 +140,7 @@ def _consumer_group(node: _Node, database: Database) -> ConsumerGroup:
 def _report_api(node: _Node) -> AttemptReportApi:
     clock = node.context.clock
     return AttemptReportApi(
-        ReportProgressHandler(node.unit_of_work),
+        ReportProgressHandler(node.unit_of_work, node.leases, clock),
         RecordTrialsHandler(node.unit_of_work, clock),
         ReportSuccessHandler(node.unit_of_work, clock),
         ReportFailureHandler(node.unit_of_work, clock),
@@ -148,20 +150,16 @@ def _report_api(node: _Node) -> AttemptReportApi:
 
 def _loops(node: _Node, release: Release) -> dict[str, Loop]:
     settings, clock, uow, queries = node.settings, node.context.clock, node.unit_of_work, node.queries
-    platform = node.context.platform
-    backend = ProcessBackend(
-        platform.data_directory / "trainer" / "attempts", attempt_environment(platform), encode_order
-    )
+    backend = node.execution.backend
     scheduler = SchedulerServiceStub(node.context.channel("scheduler", idempotent_methods=[_RENEW]))
-    supervise = SuperviseAttemptsHandler(
-        uow, queries, backend, clock, node.name, timedelta(seconds=settings.grace_s)
-    )
-    renew = RenewLeasesHandler(uow, queries, RpcAllocationLeases(scheduler), backend, clock, node.name)
+    grace = timedelta(seconds=settings.grace_s)
+    supervise = SuperviseAttemptsHandler(uow, queries, backend, clock, grace)
+    renew = RenewLeasesHandler(uow, queries, RpcAllocationLeases(scheduler), node.leases, clock)
     report = ReportLoop(
         AnnounceReleaseHandler(uow),
         release,
-        ReportNodeHandler(uow, _probe(node)),
-        SampleUsageHandler(uow, queries, backend, clock, node.name),
+        ReportNodesHandler(uow, node.execution.probe),
+        SampleUsageHandler(uow, queries, backend),
         settings.report_interval_s,
     )
     keep = timedelta(seconds=settings.keep_attempts_s)
@@ -169,33 +167,9 @@ def _loops(node: _Node, release: Release) -> dict[str, Loop]:
         "supervision": SupervisionLoop(supervise, node.wakeup, settings.supervise_interval_s).run,
         "renewal": RenewalLoop(renew, node.wakeup, settings.renew_interval_s).run,
         "reports": report.run,
-        "pruning": PruningLoop(PruneAttemptsHandler(uow, queries, backend, clock, node.name, keep)).run,
+        "pruning": PruningLoop(PruneAttemptsHandler(uow, queries, backend, clock, keep)).run,
     }
-
-
-def _probe(node: _Node) -> MachineProbe:
-    settings = node.settings
-    return MachineProbe(
-        node=node.name,
-        cpus=settings.cpus,
-        memory_bytes=settings.memory_bytes,
-        gpus=settings.gpus,
-        gpu_type=settings.gpu_type,
-        zone=settings.zone,
-        spot=settings.spot,
-    )
 
 
 def _now_ms(context: ServiceContext) -> int:
     return int(context.clock.now().timestamp() * 1000)
-
-
-def attempt_environment(platform: PlatformSettings) -> dict[str, str]:
-    """Returns what the processes of attempts see: our environment, with the platform's settings stated."""
-    prefix = platform.model_config.get("env_prefix", "")
-    stated = {
-        f"{prefix}{name}".upper(): str(value)
-        for name, value in platform.model_dump(mode="json", exclude={"grpc_port"}).items()
-        if value is not None
-    }
-    return {**os.environ, **stated, "PYTHONUNBUFFERED": "1"}

@@ -21,7 +21,8 @@ class TrainerSettings(BaseSettings):
         report_interval_s: Between node reports and between usage samples.
         supervise_interval_s: Between looks at the processes, where nothing wakes the trainer before.
         grace_s: From asking a process to end to ending it.
-        keep_attempts_s: How long directories of ended attempts are kept.
+        keep_attempts_s: How long is kept what ended attempts have left.
+        output_limit_bytes: Output of an attempt that is kept on this machine.
     """
 
     model_config = SettingsConfigDict(env_prefix="MLTRAINER_TRAINER_", frozen=True, extra="ignore")
@@ -39,6 +40,7 @@ class TrainerSettings(BaseSettings):
     supervise_interval_s: float = Field(default=0.5, gt=0)
     grace_s: float = Field(default=10.0, gt=0)
     keep_attempts_s: float = Field(default=86_400.0, gt=0)
+    output_limit_bytes: int = Field(default=16 << 20, ge=1024)
 
 
 def artifact_url(platform: PlatformSettings) -> str:

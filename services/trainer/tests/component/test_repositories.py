@@ -21,7 +21,6 @@ from mltrainer_trainer.domain.attempt import (
     AttemptIdentity,
     AttemptState,
     Placement,
-    ProcessId,
     Success,
     Usage,
     sample,
@@ -53,8 +52,8 @@ async def test_an_attempt_is_read_as_it_was_stored(
 ) -> None:
     now = manual_clock.now()
     pending = Attempt(placement, accept_time=now)
-    executing = start(pending, ProcessId(7, "mark"), now).attempt
-    used = sample(executing, Usage(1.5, 10, now), now).attempt
+    executing = start(pending, "7.mark", now).attempt
+    used = sample(executing, Usage(1.5, 10, now)).attempt
     ended = succeed(used, Success("m", "k", b"r", b"l"), now).attempt
     async with unit_of_work() as uow:
         await uow.attempts.add(pending)

@@ -1,7 +1,7 @@
 """The supervision of a node: started, adopted, renewed and ended from the database and the machine alone."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +15,15 @@ from mltrainer_testkit.clocks import ManualClock
 from mltrainer_trainer.adapters.queries import SqlTrainerQueries
 from mltrainer_trainer.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_trainer.application.accept_placement import AcceptPlacement, AcceptPlacementHandler
-from mltrainer_trainer.application.ports import Launch, LaunchError, Renewal, SchedulerUnavailableError
+from mltrainer_trainer.application.lease_book import LeaseBook
+from mltrainer_trainer.application.ports import (
+    BackendUnavailableError,
+    Launch,
+    LaunchError,
+    Renewal,
+    SchedulerUnavailableError,
+    StaleLaunchError,
+)
 from mltrainer_trainer.application.preempt_attempt import PreemptAttempt, PreemptAttemptHandler
 from mltrainer_trainer.application.prune_attempts import PruneAttemptsHandler
 from mltrainer_trainer.application.renew_leases import RenewLeasesHandler
@@ -27,57 +35,62 @@ from mltrainer_trainer.domain.attempt import (
     AttemptIdentity,
     AttemptState,
     Placement,
-    ProcessExit,
-    ProcessId,
     Success,
     Usage,
+)
+from mltrainer_trainer.domain.execution import (
+    Absent,
+    Ended,
+    EndReason,
+    Executing,
+    Observation,
+    Starting,
 )
 from mltrainer_trainer.wire.events import to_event
 from sqlalchemy import select
 
-NODE = "nodes/local-0"
-
 
 @dataclass(slots=True)
 class FakeBackend:
-    """A machine in memory; its processes outlive the trainer."""
+    """A machine in memory; what it executes outlives the trainer."""
 
-    living: dict[str, ProcessId] = field(default_factory=dict)
-    exits: dict[str, ProcessExit] = field(default_factory=dict)
-    leases: dict[str, float] = field(default_factory=dict)
-    terminated: list[tuple[str, bool]] = field(default_factory=list)
+    seen: dict[str, Observation] = field(default_factory=dict)
+    stopped: list[tuple[str, bool]] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)
     usage: Usage | None = None
-    is_full: bool = False
+    refusal: Exception | None = None
+    unavailable: set[str] = field(default_factory=set)
+    is_slow: bool = False
 
-    async def find(self, attempt: Attempt) -> ProcessId | None:
-        return self.living.get(attempt.name)
-
-    async def start(self, launch: Launch) -> ProcessId:
-        if self.is_full:
-            raise LaunchError("no process can be started: full")
+    async def start(self, launch: Launch) -> Observation:
+        if self.refusal is not None:
+            raise self.refusal
         self.launches.append(launch)
-        return self.living.setdefault(launch.placement.attempt, ProcessId(len(self.launches), "mark"))
+        name = f"{len(self.launches)}.mark"
+        return self.seen.setdefault(
+            launch.placement.attempt, Starting(name) if self.is_slow else Executing(name)
+        )
 
-    async def inspect(self, attempt: Attempt) -> ProcessExit | None:
-        return None if attempt.name in self.living else self.exits.get(attempt.name, ProcessExit(None))
+    async def observe(self, attempt: Attempt) -> Observation:
+        if attempt.name in self.unavailable:
+            raise BackendUnavailableError(attempt.name)
+        return self.seen.get(attempt.name, Absent())
 
-    async def terminate(self, attempt: Attempt, *, force: bool) -> None:
-        self.terminated.append((attempt.name, force))
-
-    async def renew_lease(self, attempt: Attempt, lease_s: float) -> None:
-        self.leases[attempt.name] = lease_s
+    async def stop(self, attempt: Attempt, *, force: bool) -> None:
+        self.stopped.append((attempt.name, force))
 
     async def measure(self, attempt: Attempt) -> Usage | None:
         return self.usage
+
+    async def read_output(self, attempt: Attempt, limit_bytes: int) -> bytes:
+        return b"Traceback\nKeyError: 'close'\n"
 
     async def discard(self, attempt: Attempt) -> None:
         self.discarded.append(attempt.name)
 
     def end(self, name: str, code: int | None) -> None:
-        del self.living[name]
-        self.exits[name] = ProcessExit(code, 1.0)
+        self.seen[name] = Ended(EndReason.FAILED if code else EndReason.SUCCEEDED, code, 1.0)
 
 
 @dataclass(slots=True)
@@ -102,6 +115,7 @@ class Node:
     clock: ManualClock
     backend: FakeBackend = field(default_factory=FakeBackend)
     scheduler: FakeScheduler = field(default_factory=FakeScheduler)
+    leases: LeaseBook = field(default_factory=lambda: LeaseBook(lambda: 100.0))
 
     @property
     def unit_of_work(self) -> SqlUnitOfWorkFactory:
@@ -116,12 +130,10 @@ class Node:
         await AcceptPlacementHandler(self.unit_of_work, self.clock)(AcceptPlacement("placed", placement))
 
     async def supervise(self) -> None:
-        await SuperviseAttemptsHandler(self.unit_of_work, self.queries, self.backend, self.clock, NODE)()
+        await SuperviseAttemptsHandler(self.unit_of_work, self.queries, self.backend, self.clock)()
 
     async def renew(self) -> None:
-        await RenewLeasesHandler(
-            self.unit_of_work, self.queries, self.scheduler, self.backend, self.clock, NODE
-        )()
+        await RenewLeasesHandler(self.unit_of_work, self.queries, self.scheduler, self.leases, self.clock)()
 
     async def attempt(self, placement: Placement) -> Attempt:
         found = await self.queries.attempt(placement.attempt)
@@ -158,12 +170,12 @@ async def test_a_trainer_killed_between_start_and_record_adopts_the_process(
     node: Node, placement: Placement
 ) -> None:
     await node.place(placement)
-    node.backend.living[placement.attempt] = ProcessId(99, "mark")
+    node.backend.seen[placement.attempt] = Executing("99.mark")
 
     await node.supervise()
 
     attempt = await node.attempt(placement)
-    assert (attempt.state, attempt.process) == (AttemptState.EXECUTING, ProcessId(99, "mark"))
+    assert (attempt.state, attempt.execution_id) == (AttemptState.EXECUTING, "99.mark")
     assert node.backend.launches == []
 
 
@@ -179,6 +191,7 @@ async def test_an_exit_without_report_is_a_failure_that_may_be_retried(
     attempt = await node.attempt(placement)
     assert attempt.failure is not None
     assert (attempt.failure.reason, attempt.failure.retryable) == ("PROCESS_DIED", True)
+    assert "KeyError: 'close'" in attempt.failure.message
     assert await node.published() == ["attempt-started", "usage-sampled", "attempt-failed"]
 
 
@@ -195,7 +208,7 @@ async def test_an_exit_after_a_report_closes_the_usage_and_ends_nothing_twice(
 
     await node.supervise()
 
-    assert (await node.attempt(placement)).process_gone
+    assert (await node.attempt(placement)).execution_gone
     assert await node.published() == ["attempt-started", "attempt-succeeded", "usage-sampled"]
 
 
@@ -209,7 +222,7 @@ async def test_a_preempted_attempt_is_asked_to_end_and_then_made_to(node: Node, 
     node.clock.advance(11)
     await node.supervise()
 
-    assert node.backend.terminated == [(placement.attempt, False), (placement.attempt, True)]
+    assert node.backend.stopped == [(placement.attempt, False), (placement.attempt, True)]
 
 
 async def test_a_placement_whose_lease_has_lapsed_waits_for_a_renewal(
@@ -236,7 +249,7 @@ async def test_an_executing_attempt_gets_its_lease_prolonged(node: Node, placeme
     await node.renew()
 
     assert node.scheduler.asked == [(placement.allocation, placement.fencing_token)]
-    assert node.backend.leases == {placement.attempt: pytest.approx(30.0)}
+    assert node.leases.left_s(placement.allocation) == pytest.approx(30.0)
 
 
 async def test_a_revoked_allocation_ends_its_attempt(node: Node, placement: Placement) -> None:
@@ -256,11 +269,11 @@ async def test_without_the_scheduler_leases_go_on_lapsing(node: Node, placement:
     with pytest.raises(SchedulerUnavailableError):
         await node.renew()
 
-    assert node.backend.leases == {}
+    assert node.leases.left_s(placement.allocation) == 0
 
 
 async def test_a_machine_that_can_start_nothing_fails_the_attempt(node: Node, placement: Placement) -> None:
-    node.backend.is_full = True
+    node.backend.refusal = LaunchError("no process can be started: full")
     await node.place(placement)
 
     await node.supervise()
@@ -270,22 +283,89 @@ async def test_a_machine_that_can_start_nothing_fails_the_attempt(node: Node, pl
     assert (attempt.failure.reason, attempt.failure.retryable) == ("LAUNCH_FAILED", True)
 
 
-async def test_usage_is_sampled_and_too_much_memory_ends_the_attempt(
-    node: Node, placement: Placement
-) -> None:
+async def test_usage_is_sampled(node: Node, placement: Placement) -> None:
     await node.place(placement)
     await node.supervise()
-    sample = SampleUsageHandler(node.unit_of_work, node.queries, node.backend, node.clock, NODE)
     node.backend.usage = Usage(1.0, 500, node.clock.now())
-    await sample()
-    node.backend.usage = Usage(2.0, 5000, node.clock.now())
 
-    await sample()
+    await SampleUsageHandler(node.unit_of_work, node.queries, node.backend)()
 
-    assert await node.published() == ["attempt-started", "usage-sampled", "usage-sampled", "attempt-failed"]
+    assert await node.published() == ["attempt-started", "usage-sampled"]
 
 
-async def test_directories_of_ended_attempts_are_removed_once_after_a_while(
+async def test_an_attempt_whose_workers_do_not_execute_yet_is_neither_started_again_nor_told_of(
+    node: Node, placement: Placement
+) -> None:
+    node.backend.is_slow = True
+    await node.place(placement)
+
+    await node.supervise()
+    await node.supervise()
+    before = await node.published()
+    node.backend.seen[placement.attempt] = Executing("1.mark")
+    await node.supervise()
+
+    assert len(node.backend.launches) == 1
+    assert (before, await node.published()) == ([], ["attempt-started"])
+
+
+async def test_an_execution_that_vanishes_before_it_computes_fails_the_attempt(
+    node: Node, placement: Placement
+) -> None:
+    node.backend.is_slow = True
+    await node.place(placement)
+    await node.supervise()
+    node.backend.seen.clear()
+
+    await node.supervise()
+
+    assert (await node.attempt(placement)).state is AttemptState.FAILED
+    assert len(node.backend.launches) == 1
+
+
+async def test_a_stale_launch_fails_the_attempt_and_may_be_repeated_under_a_new_token(
+    node: Node, placement: Placement
+) -> None:
+    node.backend.refusal = StaleLaunchError("a later attempt was started before")
+    await node.place(placement)
+
+    await node.supervise()
+
+    attempt = await node.attempt(placement)
+    assert attempt.failure is not None
+    assert (attempt.failure.reason, attempt.failure.retryable) == ("SUPERSEDED", True)
+
+
+async def test_a_backend_that_cannot_be_asked_about_one_attempt_holds_up_no_other(
+    node: Node, placement: Placement
+) -> None:
+    other = replace(placement, training="trainings/t2", allocation="allocations/a2")
+    for number, each in enumerate((placement, other)):
+        await AcceptPlacementHandler(node.unit_of_work, node.clock)(AcceptPlacement(f"e{number}", each))
+    node.backend.unavailable.add(placement.attempt)
+
+    with pytest.raises(BackendUnavailableError):
+        await node.supervise()
+
+    states = [(await node.attempt(each)).state for each in (placement, other)]
+    assert states == [AttemptState.PENDING, AttemptState.EXECUTING]
+
+
+async def test_a_cancelled_attempt_that_never_computed_is_stopped(node: Node, placement: Placement) -> None:
+    node.backend.is_slow = True
+    await node.place(placement)
+    await node.supervise()
+    await PreemptAttemptHandler(node.unit_of_work, node.clock)(
+        PreemptAttempt("e2", placement.allocation, "CANCELLED")
+    )
+    node.backend.seen[placement.attempt] = Executing("1.mark")
+
+    await node.supervise()
+
+    assert node.backend.stopped == [(placement.attempt, False)]
+
+
+async def test_what_ended_attempts_left_is_removed_once_after_a_while(
     node: Node, placement: Placement
 ) -> None:
     await node.place(placement)
@@ -293,7 +373,7 @@ async def test_directories_of_ended_attempts_are_removed_once_after_a_while(
     node.backend.end(placement.attempt, 1)
     await node.supervise()
     prune = PruneAttemptsHandler(
-        node.unit_of_work, node.queries, node.backend, node.clock, NODE, timedelta(hours=1)
+        node.unit_of_work, node.queries, node.backend, node.clock, timedelta(hours=1)
     )
 
     counts = [await prune()]

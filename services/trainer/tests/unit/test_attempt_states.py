@@ -19,22 +19,22 @@ from mltrainer_trainer.domain.attempt import (
     Change,
     Failure,
     Placement,
-    ProcessExit,
-    ProcessId,
     Success,
     Usage,
     accept,
     advance,
     check_identity,
-    exit_process,
-    explain_exit,
+    end_execution,
+    explain_end,
     fail,
+    launch,
     preempt,
     sample,
     start,
     succeed,
 )
 from mltrainer_trainer.domain.errors import AttemptEndedError, StaleFencingTokenError
+from mltrainer_trainer.domain.execution import Ended, EndReason
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PLACEMENT = Placement(
@@ -52,7 +52,7 @@ PLACEMENT = Placement(
 )
 PENDING = Attempt(PLACEMENT, accept_time=NOW)
 SUCCESS = Success("m", "k", b"r", b"l")
-PROCESS = ProcessId(7, "mark")
+EXECUTION = "7.mark"
 
 Step = Callable[[Attempt], Change]
 
@@ -65,17 +65,17 @@ def try_succeed(attempt: Attempt) -> Change:
 
 
 STEPS: dict[str, Step] = {
-    "start": lambda it: start(it, PROCESS, NOW),
-    "adopt": lambda it: start(it, ProcessId(7, "mark"), NOW),
-    "progress": lambda it: advance(it, 0.3, "trials"),
-    "more progress": lambda it: advance(it, 0.6, "folds"),
+    "start": lambda it: start(it, EXECUTION, NOW),
+    "launch": lambda it: launch(it, EXECUTION),
+    "adopt": lambda it: start(it, "7.mark", NOW),
+    "progress": lambda it: advance(it, 0.3, "trials", NOW),
+    "more progress": lambda it: advance(it, 0.6, "folds", NOW),
     "success": try_succeed,
     "failure": lambda it: fail(it, Failure("NOT_ENOUGH_ROWS", "few", retryable=False), NOW),
     "preempt": lambda it: preempt(it, "PREEMPTED", NOW),
     "cancel": lambda it: preempt(it, "CANCELLED", NOW),
-    "exit": lambda it: exit_process(it, ProcessExit(-9), NOW),
-    "sample": lambda it: sample(it, Usage(1.0, 10, NOW), NOW),
-    "too much memory": lambda it: sample(it, Usage(1.0, 2000, NOW), NOW),
+    "exit": lambda it: end_execution(it, Ended(EndReason.FAILED, -9), NOW),
+    "sample": lambda it: sample(it, Usage(1.0, 10, NOW)),
 }
 
 
@@ -98,7 +98,7 @@ def test_a_step_that_is_repeated_at_once_changes_nothing_but_samples(names: list
     for name in names:
         attempt = STEPS[name](attempt).attempt
         again = STEPS[name](attempt)
-        if "sample" not in name and "memory" not in name:
+        if "sample" not in name:
             assert again.events == ()
 
 
@@ -124,12 +124,13 @@ def test_a_success_after_another_end_is_refused() -> None:
         succeed(ended, SUCCESS, NOW)
 
 
-def test_a_process_found_after_the_end_is_remembered_to_be_ended() -> None:
-    ended = replace(preempt(PENDING, "CANCELLED", NOW).attempt, process_gone=True)
+def test_an_execution_found_after_the_end_is_remembered_to_be_ended() -> None:
+    ended = replace(preempt(PENDING, "CANCELLED", NOW).attempt, execution_gone=True)
 
-    change = start(ended, PROCESS, NOW)
+    change = start(ended, EXECUTION, NOW)
 
-    assert (change.attempt.process, change.attempt.process_gone, change.events) == (PROCESS, False, ())
+    assert (change.attempt.execution_id, change.attempt.execution_gone) == (EXECUTION, False)
+    assert change.events == ()
 
 
 def test_a_placement_is_accepted_only_if_no_later_one_is_known_and_it_still_holds() -> None:
@@ -151,27 +152,40 @@ def test_only_the_holder_of_the_allocation_may_speak(identity: AttemptIdentity, 
         check_identity(PENDING, identity, highest)
 
 
+FAILED, UNKNOWN = EndReason.FAILED, EndReason.UNKNOWN
+
+
 @pytest.mark.parametrize(
     ("ended", "reason", "retryable"),
     [
-        pytest.param(ProcessExit(-9, 3.0), "PROCESS_DIED", True, id="killed"),
-        pytest.param(ProcessExit(None), "PROCESS_DIED", True, id="gone while nobody watched"),
-        pytest.param(ProcessExit(-24, 3.0), "BUDGET_EXCEEDED", False, id="signal of the CPU limit"),
-        pytest.param(ProcessExit(-9, 130.0), "BUDGET_EXCEEDED", False, id="killed beyond the CPU limit"),
-        pytest.param(ProcessExit(75, 3.0), "LEASE_LAPSED", True, id="lease lapsed"),
+        pytest.param(Ended(FAILED, -9, 3.0), "PROCESS_DIED", True, id="killed"),
+        pytest.param(Ended(UNKNOWN), "PROCESS_DIED", True, id="gone while nobody watched"),
+        pytest.param(Ended(EndReason.SUCCEEDED, 0), "PROCESS_DIED", True, id="ended well without a report"),
+        pytest.param(Ended(FAILED, -24, 3.0), "BUDGET_EXCEEDED", False, id="signal of the CPU limit"),
+        pytest.param(Ended(FAILED, 152), "BUDGET_EXCEEDED", False, id="the same in a container"),
+        pytest.param(Ended(FAILED, -9, 130.0), "BUDGET_EXCEEDED", False, id="killed beyond the CPU limit"),
+        pytest.param(Ended(FAILED, 75, 3.0), "LEASE_LAPSED", True, id="lease lapsed"),
+        pytest.param(Ended(EndReason.OUT_OF_MEMORY, 137), "OUT_OF_MEMORY", False, id="out of memory"),
+        pytest.param(Ended(EndReason.EVICTED), "EVICTED", True, id="evicted"),
+        pytest.param(Ended(EndReason.NODE_LOST), "NODE_LOST", True, id="node lost"),
+        pytest.param(Ended(EndReason.IMAGE_MISSING), "IMAGE_MISSING", False, id="image missing"),
+        pytest.param(Ended(EndReason.UNSCHEDULABLE), "UNSCHEDULABLE", True, id="unschedulable"),
     ],
 )
-def test_an_exit_without_a_report_is_explained(ended: ProcessExit, reason: str, retryable: bool) -> None:
-    failure = explain_exit(PENDING, ended)
+def test_an_end_without_a_report_is_explained(ended: Ended, reason: str, retryable: bool) -> None:
+    failure = explain_end(PENDING, ended)
 
     assert (failure.reason, failure.retryable) == (reason, retryable)
 
 
-def test_an_attempt_that_holds_too_much_memory_is_ended_for_good() -> None:
-    executing = start(PENDING, PROCESS, NOW).attempt
+def test_the_last_words_of_a_process_are_part_of_the_explanation() -> None:
+    failure = explain_end(PENDING, Ended(FAILED, 1, message="ImportError: no module"))
 
-    change = sample(executing, Usage(1.0, 2000, NOW), NOW)
+    assert failure.message == "the process ended without a report, exit code 1: ImportError: no module"
 
-    assert change.attempt.state is AttemptState.FAILED
-    assert change.attempt.failure is not None
-    assert (change.attempt.failure.reason, change.attempt.failure.retryable) == ("OUT_OF_MEMORY", False)
+
+def test_an_execution_that_does_not_compute_yet_leaves_the_attempt_pending() -> None:
+    change = launch(PENDING, EXECUTION)
+
+    assert (change.attempt.state, change.attempt.execution_id) == (AttemptState.PENDING, EXECUTION)
+    assert change.events == ()

@@ -10,8 +10,15 @@ import pytest
 from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
 from mltrainer_trainer.adapters.code_identity import code_digest, environment_digest
 from mltrainer_trainer.adapters.model_release import released_models, unavailable_reason
-from mltrainer_trainer.adapters.processes import Children, is_alive, signal_group, spawn, start_mark
-from mltrainer_trainer.domain.attempt import ProcessExit, ProcessId
+from mltrainer_trainer.adapters.processes import (
+    Children,
+    ProcessExit,
+    ProcessId,
+    is_alive,
+    signal_group,
+    spawn,
+    start_mark,
+)
 
 
 def run(program: str, directory: Path) -> ProcessId:
@@ -85,14 +92,13 @@ def test_a_process_of_the_same_number_is_not_the_same_process() -> None:
 
 def test_a_directory_gives_back_what_was_written(tmp_path: Path) -> None:
     directory = AttemptDirectory(tmp_path / "t1.1.1")
-    directory.create(b"order", 12.5)
+    directory.create(b"order", {1: 0.5})
 
     nobody = directory.process()
     directory.write_process(ProcessId(7, "mark"))
-    directory.write_lease(13.5)
 
     assert (nobody, directory.process()) == (None, ProcessId(7, "mark"))
-    assert (directory.order(), directory.lease_expire_s()) == (b"order", 13.5)
+    assert (directory.order(), directory.devices()) == (b"order", {1: 0.5})
     assert not list(directory.path.glob("*.draft"))
 
 

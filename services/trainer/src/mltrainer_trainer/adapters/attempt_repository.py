@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from mltrainer_common.database import upsert
-from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_trainer.adapters.attempt_rows import placement_row, progress_row, to_attempt
@@ -71,7 +71,7 @@ class SqlAttemptRepository:
         await self._connection.execute(delete(revoked).where(revoked.c.revoke_time < before))
 
     async def mark_discarded(self, names: Sequence[str]) -> None:
-        """Remembers that the directories of attempts were removed."""
+        """Remembers that nothing is left of attempts."""
         statement = update(attempts).where(attempts.c.name.in_(names)).values(discarded=True)
         await self._connection.execute(statement)
 
@@ -86,20 +86,27 @@ async def fetch_attempts(connection: AsyncConnection, query: Select[tuple[object
     return [to_attempt(dict(row)) for row in rows.mappings()]
 
 
-def live_on(node: str) -> Select[tuple[object, ...]]:
-    """Finds the attempts of a node that have not ended, oldest first."""
-    return select(attempts).where(attempts.c.node == node, _IS_LIVE).order_by(attempts.c.accept_time)
+def on_nodes(nodes: str) -> ColumnElement[bool]:
+    """Finds what executes on a node, or on all whose names begin so where the name ends with a dot."""
+    if nodes.endswith("."):
+        return attempts.c.node.startswith(nodes, autoescape=True)
+    return attempts.c.node == nodes if nodes else true()
 
 
-def unfinished_on(node: str) -> Select[tuple[object, ...]]:
-    """Finds the attempts of a node that have not ended or whose process may still be there."""
-    query = select(attempts).where(attempts.c.node == node, attempts.c.process_gone.is_(False))
+def live(nodes: str) -> Select[tuple[object, ...]]:
+    """Finds the attempts that have not ended, oldest first."""
+    return select(attempts).where(on_nodes(nodes), _IS_LIVE).order_by(attempts.c.accept_time)
+
+
+def unfinished(nodes: str) -> Select[tuple[object, ...]]:
+    """Finds the attempts that have not ended or whose execution may still be there."""
+    query = select(attempts).where(on_nodes(nodes), attempts.c.process_gone.is_(False))
     return query.order_by(attempts.c.accept_time)
 
 
-def ended_before(node: str, before: datetime, limit: int) -> Select[tuple[object, ...]]:
-    """Finds attempts of a node that ended before a moment and were not discarded yet."""
+def ended_before(nodes: str, before: datetime, limit: int) -> Select[tuple[object, ...]]:
+    """Finds attempts that ended before a moment and were not discarded yet."""
     query = select(attempts).where(
-        attempts.c.node == node, attempts.c.end_time < before, attempts.c.discarded.is_(False)
+        on_nodes(nodes), attempts.c.end_time < before, attempts.c.discarded.is_(False)
     )
     return query.where(attempts.c.process_gone.is_(True)).order_by(attempts.c.end_time).limit(limit)

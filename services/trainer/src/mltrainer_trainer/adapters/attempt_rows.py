@@ -9,7 +9,6 @@ from mltrainer_trainer.domain.attempt import (
     AttemptState,
     Failure,
     Placement,
-    ProcessId,
     Success,
     Usage,
 )
@@ -32,6 +31,11 @@ def placement_row(placement: Placement) -> dict[str, Any]:
         "cpus": placement.limits.cpus,
         "cpu_seconds_limit": placement.limits.cpu_seconds,
         "memory_bytes_limit": placement.limits.memory_bytes,
+        "gpus": placement.limits.gpus,
+        "gpu_type": placement.limits.gpu_type,
+        "workers": placement.limits.workers,
+        "allows_spot": placement.limits.allows_spot,
+        "queue": placement.queue,
         "traceparent": placement.traceparent,
         "discarded": False,
     }
@@ -39,15 +43,14 @@ def placement_row(placement: Placement) -> dict[str, Any]:
 
 def progress_row(attempt: Attempt) -> dict[str, Any]:
     """Returns the columns that the state machine changes."""
-    process, failure, success, usage = attempt.process, attempt.failure, attempt.success, attempt.usage
+    failure, success, usage = attempt.failure, attempt.success, attempt.usage
     return {
         "state": attempt.state.value,
         "revision": attempt.revision,
         "progress": attempt.progress,
         "stage": attempt.stage,
-        "pid": process.pid if process else None,
-        "process_start_mark": process.start_mark if process else None,
-        "process_gone": attempt.process_gone,
+        "execution_id": attempt.execution_id,
+        "process_gone": attempt.execution_gone,
         "accept_time": attempt.accept_time,
         "start_time": attempt.start_time,
         "end_time": attempt.end_time,
@@ -73,8 +76,8 @@ def to_attempt(row: Mapping[str, Any]) -> Attempt:
         revision=row["revision"],
         progress=row["progress"],
         stage=row["stage"],
-        process=ProcessId(row["pid"], row["process_start_mark"]) if row["pid"] is not None else None,
-        process_gone=row["process_gone"],
+        execution_id=row["execution_id"],
+        execution_gone=row["process_gone"],
         start_time=row["start_time"],
         end_time=row["end_time"],
         failure=_failure(row),
@@ -95,8 +98,21 @@ def _placement(row: Mapping[str, Any]) -> Placement:
         as_of_time=row["as_of_time"],
         lease_expire_time=row["lease_expire_time"],
         spec=row["spec"],
-        limits=AttemptLimits(row["cpus"], row["cpu_seconds_limit"], row["memory_bytes_limit"]),
+        limits=_limits(row),
         traceparent=row["traceparent"],
+        queue=row["queue"],
+    )
+
+
+def _limits(row: Mapping[str, Any]) -> AttemptLimits:
+    return AttemptLimits(
+        cpus=row["cpus"],
+        cpu_seconds=row["cpu_seconds_limit"],
+        memory_bytes=row["memory_bytes_limit"],
+        gpus=row["gpus"],
+        gpu_type=row["gpu_type"],
+        workers=row["workers"],
+        allows_spot=row["allows_spot"],
     )
 
 

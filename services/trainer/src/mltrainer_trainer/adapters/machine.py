@@ -1,6 +1,7 @@
 """Measures the machine this trainer executes on."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,9 +25,11 @@ class MachineProbe:
     zone: str = ""
     spot: bool = False
 
-    def report(self) -> NodeReport:
+    async def reports(self) -> Sequence[NodeReport]:
         """Says what the node offers now."""
-        now = datetime.now(UTC)
+        return [self._report(datetime.now(UTC))]
+
+    def _report(self, now: datetime) -> NodeReport:
         return NodeReport(
             node=self.node,
             cpus=self.cpus or float(_usable_cpus()),

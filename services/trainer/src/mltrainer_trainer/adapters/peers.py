@@ -21,6 +21,7 @@ from mltrainer_models.training_key import ViewRead
 
 from mltrainer_trainer.adapters.peer_calls import call_patiently
 from mltrainer_trainer.application.execute_attempt import Dataset, Lineage, Outcome
+from mltrainer_trainer.application.report_attempt import Permission
 from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 from mltrainer_trainer.wire.outcome import to_lineage, to_result
@@ -164,14 +165,14 @@ class RpcAttemptReports:
         )
         await call_patiently(partial(self.stub.ReportFailure, request))
 
-    async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> bool:
+    async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> Permission:
         """Says how far the attempt is and returns whether it shall go on; silence means it shall."""
         request = reports.ReportProgressRequest(attempt=_speaker(identity), progress=progress, stage=stage)
         try:
             answer = await self.stub.ReportProgress(request)
         except RpcFailure as failure:
-            return failure.reason != "STALE_FENCING_TOKEN"
-        return bool(answer.proceed)
+            return Permission(proceed=failure.reason != "STALE_FENCING_TOKEN", lease_s=0.0)
+        return Permission(proceed=bool(answer.proceed), lease_s=answer.lease_s)
 
 
 def _speaker(identity: AttemptIdentity) -> reports.AttemptIdentity:

@@ -1,25 +1,33 @@
-"""Executes each attempt as a process of its own on this machine."""
+"""Executes each attempt as processes of its own on this machine."""
 
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory, directory_of
+from mltrainer_trainer.adapters.attempt_directory import (
+    AttemptDirectory,
+    directories,
+    directory_of,
+    highest_token,
+)
+from mltrainer_trainer.adapters.gpu_devices import assign_devices
 from mltrainer_trainer.adapters.processes import (
     Children,
+    ProcessExit,
+    ProcessId,
     is_alive,
     measure_tree,
     signal_group,
     spawn,
     start_mark,
 )
-from mltrainer_trainer.application.ports import Launch, LaunchError
-from mltrainer_trainer.domain.attempt import Attempt, ProcessExit, ProcessId, Usage
+from mltrainer_trainer.application.ports import Launch, LaunchError, StaleLaunchError
+from mltrainer_trainer.domain.attempt import Attempt, AttemptLimits, Placement, Usage
+from mltrainer_trainer.domain.execution import Absent, Ended, EndReason, Executing, Observation
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -28,71 +36,128 @@ _THREAD_VARIABLES = (
     "POLARS_MAX_THREADS",
     "ARROW_IO_THREADS",
 )
+ATTEMPT_PROGRAM = (sys.executable, "-m", "mltrainer_trainer.attempt")
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessBackend:
-    """Starts `python -m mltrainer_trainer.attempt DIRECTORY`, one process and session per attempt.
+    """Starts a program with the directory of its attempt, in a session of its own.
 
     Attributes:
         root: Holds a directory per attempt.
-        environment: What the processes see, before their limits on threads.
+        environment: What the processes see, before their limits on threads and GPUs.
         encode_order: Turns a launch into the contract's order.
+        program: What is executed; it says in `process.json` who it is before all that takes time.
+        gpus: GPUs of the machine.
+        gpu_type: Their model.
+        output_limit_bytes: Output beyond it is cut at its beginning.
     """
 
     root: Path
     environment: Mapping[str, str]
     encode_order: Callable[[Launch], bytes]
-    module: str = "mltrainer_trainer.attempt"
+    program: tuple[str, ...] = ATTEMPT_PROGRAM
+    gpus: float = 0.0
+    gpu_type: str = ""
+    output_limit_bytes: int = 16 << 20
     children: Children = field(default_factory=Children)
 
-    async def find(self, attempt: Attempt) -> ProcessId | None:
-        """Returns the living process of an attempt, whoever started it."""
-        process = self._directory(attempt).process()
-        return process if process is not None and is_alive(process) else None
-
-    async def start(self, launch: Launch) -> ProcessId:
-        """Starts the process of an attempt; one that lives already is returned instead."""
+    async def start(self, launch: Launch) -> Observation:
+        """Starts all workers of an attempt or none; what was started before is returned instead."""
         return await asyncio.to_thread(self._start, launch)
 
-    def _start(self, launch: Launch) -> ProcessId:
-        directory = directory_of(self.root, launch.placement)
+    def _start(self, launch: Launch) -> Observation:
+        placement, directory = launch.placement, directory_of(self.root, launch.placement)
         known = directory.process()
-        if known is not None and is_alive(known):
-            return known
-        threads = str(max(1, int(launch.placement.limits.cpus)))
-        environment = {**self.environment, **dict.fromkeys(_THREAD_VARIABLES, threads)}
-        arguments = (sys.executable, "-m", self.module, str(directory.path))
+        if known is not None:
+            return self._look(directory, known)
+        if highest_token(self.root, placement.training) > placement.fencing_token:
+            raise StaleLaunchError(f"a later attempt of {placement.training} was started before")
+        devices = self._free_devices(placement.limits)
         try:
-            directory.create(self.encode_order(launch), time.monotonic() + launch.lease_s)
-            pid = spawn(arguments, environment, directory.log_file)
+            directory.create(self.encode_order(launch), devices)
+            pid = spawn(
+                self._arguments(placement, directory),
+                self._environment(placement.limits, devices),
+                directory.log_file,
+            )
         except OSError as error:
+            directory.remove()
             raise LaunchError(f"no process can be started: {error}") from error
         self.children.add(pid)
         # A child that is not reaped keeps its number, so the mark is its own; empty where it is over already.
-        return ProcessId(pid, start_mark(pid) or "")
+        process = ProcessId(pid, start_mark(pid) or "")
+        directory.write_process(process)
+        return Executing(str(process))
 
-    async def inspect(self, attempt: Attempt) -> ProcessExit | None:
-        """Tells how the process ended; None while it lives."""
-        return self.children.ended(attempt.process) if attempt.process else ProcessExit(None)
+    def _arguments(self, placement: Placement, directory: AttemptDirectory) -> tuple[str, ...]:
+        program = (*self.program, str(directory.path))
+        if placement.limits.workers == 1:
+            return program
+        return (
+            sys.executable,
+            "-m",
+            "mltrainer_trainer.adapters.gang",
+            str(placement.limits.workers),
+            *program,
+        )
 
-    async def terminate(self, attempt: Attempt, *, force: bool) -> None:
-        """Asks the process and all its children to end, or ends them."""
-        if attempt.process is not None:
-            signal_group(attempt.process, signal.SIGKILL if force else signal.SIGTERM)
+    def _environment(self, limits: AttemptLimits, devices: Mapping[int, float]) -> dict[str, str]:
+        threads = str(max(1, int(limits.cpus)))
+        visible = ",".join(str(index) for index in sorted(devices))
+        return {
+            **self.environment,
+            **dict.fromkeys(_THREAD_VARIABLES, threads),
+            "CUDA_VISIBLE_DEVICES": visible,
+        }
 
-    async def renew_lease(self, attempt: Attempt, lease_s: float) -> None:
-        """Lets the attempt execute for so long from now."""
+    def _free_devices(self, limits: AttemptLimits) -> dict[int, float]:
+        if not limits.gpus:
+            return {}
+        living = [it for it in directories(self.root) if (process := it.process()) and is_alive(process)]
+        return assign_devices(limits, self.gpus, self.gpu_type, [it.devices() for it in living])
+
+    async def observe(self, attempt: Attempt) -> Observation:
+        """Tells what became of an attempt, whoever started it."""
         directory = self._directory(attempt)
-        if directory.path.is_dir():
-            directory.write_lease(time.monotonic() + lease_s)
+        process = _process_of(attempt, directory)
+        return Absent() if process is None else self._look(directory, process)
+
+    def _look(self, directory: AttemptDirectory, process: ProcessId) -> Observation:
+        exited = self.children.ended(process)
+        if exited is None:
+            directory.bound_log(self.output_limit_bytes)
+            return Executing(str(process))
+        reason, message = _reason(exited), ""
+        if reason is not EndReason.SUCCEEDED and (verdict := directory.verdict()) is not None:
+            reason, message = verdict
+        return Ended(reason, exited.code, exited.cpu_seconds, message, str(process))
+
+    async def stop(self, attempt: Attempt, *, force: bool) -> None:
+        """Asks all workers to end, or ends them; one that is over or absent stays so."""
+        directory = self._directory(attempt)
+        process = _process_of(attempt, directory)
+        if process is not None and is_alive(process):
+            directory.write_verdict(EndReason.CANCELLED)
+            signal_group(process, signal.SIGKILL if force else signal.SIGTERM)
 
     async def measure(self, attempt: Attempt) -> Usage | None:
-        """Measures what the process and its children use; None where it is gone."""
-        if attempt.process is None:
+        """Measures what the workers use, and ends those that hold more memory than they were given."""
+        directory = self._directory(attempt)
+        process = _process_of(attempt, directory)
+        used = await asyncio.to_thread(measure_tree, process) if process is not None else None
+        if process is None or used is None:
             return None
-        used = await asyncio.to_thread(measure_tree, attempt.process)
-        return Usage(*used, datetime.now(UTC)) if used else None
+        limit_bytes = attempt.placement.limits.memory_bytes * attempt.placement.limits.workers
+        if 0 < limit_bytes < used[1]:
+            message = f"it holds {used[1]} bytes of memory; its allocation has {limit_bytes}"
+            directory.write_verdict(EndReason.OUT_OF_MEMORY, message)
+            signal_group(process, signal.SIGKILL)
+        return Usage(*used, datetime.now(UTC))
+
+    async def read_output(self, attempt: Attempt, limit_bytes: int) -> bytes:
+        """Returns the end of what the workers have written; empty where nothing is left."""
+        return self._directory(attempt).read_log(limit_bytes)
 
     async def discard(self, attempt: Attempt) -> None:
         """Removes what an ended attempt has left."""
@@ -100,3 +165,15 @@ class ProcessBackend:
 
     def _directory(self, attempt: Attempt) -> AttemptDirectory:
         return directory_of(self.root, attempt.placement)
+
+
+def _process_of(attempt: Attempt, directory: AttemptDirectory) -> ProcessId | None:
+    if attempt.execution_id is not None:
+        return ProcessId.parse(attempt.execution_id)
+    return directory.process()
+
+
+def _reason(exited: ProcessExit) -> EndReason:
+    if exited.code is None:
+        return EndReason.UNKNOWN
+    return EndReason.FAILED if exited.code else EndReason.SUCCEEDED

@@ -5,9 +5,33 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from mltrainer_trainer.domain.attempt import ProcessExit, ProcessId
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process that cannot be confused with a later one of the same number."""
+
+    pid: int
+    start_mark: str
+
+    def __str__(self) -> str:
+        return f"{self.pid}.{self.start_mark}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ProcessId":
+        """Reads what `str` has written."""
+        pid, _, start_mark = text.partition(".")
+        return cls(int(pid), start_mark)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessExit:
+    """How a process ended; `code` is negative for a signal and None where another process was its parent."""
+
+    code: int | None
+    cpu_seconds: float | None = None
 
 
 def start_mark(pid: int) -> str | None:

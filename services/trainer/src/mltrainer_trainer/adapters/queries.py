@@ -1,4 +1,4 @@
-"""Reads for callers and for the supervision of a node, never waiting for a writer."""
+"""Reads for callers and for the supervision, never waiting for a writer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,24 +24,29 @@ from mltrainer_trainer.domain.ledger import RecordedStudy, RecordedTrial
 
 @dataclass(frozen=True, slots=True)
 class SqlTrainerQueries:
-    """Answers from the reader engine."""
+    """Answers from the reader engine.
+
+    Attributes:
+        nodes: Node whose attempts this trainer supervises, or how the names of its nodes begin, up to a dot.
+    """
 
     database: Database
+    nodes: str = ""
 
-    async def live_on(self, node: str) -> Sequence[Attempt]:
-        """Returns the attempts of a node that have not ended, oldest first."""
+    async def live(self) -> Sequence[Attempt]:
+        """Returns the attempts that have not ended, oldest first."""
         async with self.database.snapshot() as connection:
-            return await fetch_attempts(connection, finders.live_on(node))
+            return await fetch_attempts(connection, finders.live(self.nodes))
 
-    async def unfinished_on(self, node: str) -> Sequence[Attempt]:
-        """Returns the attempts of a node that have not ended or whose process may still be there."""
+    async def unfinished(self) -> Sequence[Attempt]:
+        """Returns the attempts that have not ended or whose execution may still be there."""
         async with self.database.snapshot() as connection:
-            return await fetch_attempts(connection, finders.unfinished_on(node))
+            return await fetch_attempts(connection, finders.unfinished(self.nodes))
 
-    async def ended_before(self, node: str, before: datetime, limit: int) -> Sequence[Attempt]:
-        """Returns attempts of a node that ended before a moment and were not discarded yet."""
+    async def ended_before(self, before: datetime, limit: int) -> Sequence[Attempt]:
+        """Returns attempts that ended before a moment and were not discarded yet."""
         async with self.database.snapshot() as connection:
-            return await fetch_attempts(connection, finders.ended_before(node, before, limit))
+            return await fetch_attempts(connection, finders.ended_before(self.nodes, before, limit))
 
     async def trial_count(self, study_name: str, *, excluding: str) -> int:
         """Returns how many trials a study has that one of its trainings has not recorded."""

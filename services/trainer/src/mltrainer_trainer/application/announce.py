@@ -1,4 +1,4 @@
-"""Tells the scheduler what is executed here and what the node offers."""
+"""Tells the scheduler what is executed here and what the nodes offer."""
 
 from dataclasses import dataclass
 
@@ -20,15 +20,18 @@ class AnnounceReleaseHandler:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportNodeHandler:
-    """Publishes the capacity of the node."""
+class ReportNodesHandler:
+    """Publishes the capacity of the nodes."""
 
     unit_of_work: UnitOfWorkFactory
     probe: NodeProbe
 
     async def __call__(self) -> None:
         """Measures and publishes."""
-        report = self.probe.report()
+        reports = await self.probe.reports()
+        if not reports:
+            return
         async with self.unit_of_work() as uow:
-            uow.outbox.add(report)
+            for report in reports:
+                uow.outbox.add(report)
             await uow.commit()

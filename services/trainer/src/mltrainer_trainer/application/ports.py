@@ -6,14 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from mltrainer_trainer.domain.attempt import (
-    Attempt,
-    AttemptEvent,
-    Placement,
-    ProcessExit,
-    ProcessId,
-    Usage,
-)
+from mltrainer_trainer.domain.attempt import Attempt, AttemptEvent, Placement, Usage
+from mltrainer_trainer.domain.execution import Observation
 from mltrainer_trainer.domain.ledger import RecordedStudy, RecordedTrial
 from mltrainer_trainer.domain.release import NodeReport, Release
 
@@ -86,7 +80,7 @@ class AttemptRepository(Protocol):
         ...
 
     async def mark_discarded(self, names: Sequence[str]) -> None:
-        """Remembers that the directories of attempts were removed."""
+        """Remembers that nothing is left of attempts."""
         ...
 
 
@@ -159,18 +153,18 @@ class PageRequest:
 
 
 class AttemptQueries(Protocol):
-    """Reads the attempts of a node outside any write transaction; who acts reads them again inside one."""
+    """Reads the attempts of this trainer outside any write transaction; who acts reads them again in one."""
 
-    async def live_on(self, node: str) -> Sequence[Attempt]:
-        """Returns the attempts of a node that have not ended, oldest first."""
+    async def live(self) -> Sequence[Attempt]:
+        """Returns the attempts that have not ended, oldest first."""
         ...
 
-    async def unfinished_on(self, node: str) -> Sequence[Attempt]:
-        """Returns the attempts of a node that have not ended or whose process may still be there."""
+    async def unfinished(self) -> Sequence[Attempt]:
+        """Returns the attempts that have not ended or whose execution may still be there."""
         ...
 
-    async def ended_before(self, node: str, before: datetime, limit: int) -> Sequence[Attempt]:
-        """Returns attempts of a node that ended before a moment and were not discarded yet."""
+    async def ended_before(self, before: datetime, limit: int) -> Sequence[Attempt]:
+        """Returns attempts that ended before a moment and were not discarded yet."""
         ...
 
     async def trial_count(self, study: str, *, excluding: str) -> int:
@@ -204,7 +198,10 @@ class TrainerQueries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What an execution backend needs to begin an attempt; `lease_s` is how long it may execute unrenewed."""
+    """What an execution backend needs to begin an attempt.
+
+    `lease_s` is how long it may execute from its start before it has heard from the trainer.
+    """
 
     placement: Placement
     study_trial_count: int
@@ -212,41 +209,47 @@ class Launch:
 
 
 class LaunchError(Exception):
-    """The machine cannot start another process now."""
+    """This attempt cannot be started here: asking again would not help it."""
+
+
+class StaleLaunchError(LaunchError):
+    """A later attempt of the same training was started before."""
+
+
+class BackendUnavailableError(Exception):
+    """The machine or the cluster cannot be asked now; nothing is known about what it executes."""
 
 
 class ExecutionBackend(Protocol):
-    """Executes attempts: a process each on this machine, or a job each on a cluster.
+    """Executes attempts: processes on this machine, or a job each on a cluster.
 
-    Whatever it starts survives the trainer and ends by itself when its lease lapses.
+    Whatever it starts survives the trainer, is found again by its attempt and token alone, and ends by itself
+    when its lease lapses. Every method raises `BackendUnavailableError` where it cannot tell.
     """
 
-    async def find(self, attempt: Attempt) -> ProcessId | None:
-        """Returns the living process of an attempt, whoever started it."""
-        ...
-
-    async def start(self, launch: Launch) -> ProcessId:
-        """Starts the process of an attempt; one that lives already is returned instead.
+    async def start(self, launch: Launch) -> Observation:
+        """Starts all workers of an attempt or none; what was started before, or is over, is returned instead.
 
         Raises:
-            LaunchError: There are no means to start it.
+            LaunchError: It cannot be started here.
+            StaleLaunchError: A later attempt of the training was started before.
         """
         ...
 
-    async def inspect(self, attempt: Attempt) -> ProcessExit | None:
-        """Tells how the process ended; None while it lives."""
+    async def observe(self, attempt: Attempt) -> Observation:
+        """Tells what became of an attempt, whoever started it; one that cannot begin is ended."""
         ...
 
-    async def terminate(self, attempt: Attempt, *, force: bool) -> None:
-        """Asks the process and all its children to end, or ends them."""
-        ...
-
-    async def renew_lease(self, attempt: Attempt, lease_s: float) -> None:
-        """Lets the attempt execute for so long from now."""
+    async def stop(self, attempt: Attempt, *, force: bool) -> None:
+        """Asks all workers to end, or ends them; one that is over or absent stays so."""
         ...
 
     async def measure(self, attempt: Attempt) -> Usage | None:
-        """Measures what the process and its children use; None where it is gone."""
+        """Measures what the workers use, if it can be seen; those that hold too much memory are ended."""
+        ...
+
+    async def read_output(self, attempt: Attempt, limit_bytes: int) -> bytes:
+        """Returns the end of what the first worker has written; empty where nothing is left."""
         ...
 
     async def discard(self, attempt: Attempt) -> None:
@@ -280,8 +283,12 @@ class AllocationLeases(Protocol):
 
 
 class NodeProbe(Protocol):
-    """Measures the machine."""
+    """Measures the machines that execute attempts."""
 
-    def report(self) -> NodeReport:
-        """Says what the node offers now."""
+    async def reports(self) -> Sequence[NodeReport]:
+        """Says what each of them offers now; one that has gone offers nothing.
+
+        Raises:
+            BackendUnavailableError: Nothing is known about them now.
+        """
         ...

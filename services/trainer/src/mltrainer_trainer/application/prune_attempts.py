@@ -1,4 +1,4 @@
-"""Frees the disk of what ended long ago."""
+"""Frees the machine or the cluster of what ended long ago."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,19 +10,18 @@ _BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class PruneAttemptsHandler:
-    """Removes the directories of ended attempts; their rows stay."""
+    """Removes what ended attempts have left; their rows stay."""
 
     unit_of_work: UnitOfWorkFactory
     queries: AttemptQueries
     backend: ExecutionBackend
     clock: Clock
-    node: str
     keep: timedelta
 
     async def __call__(self) -> int:
-        """Returns how many directories were removed."""
+        """Returns of how many it was removed."""
         before = self.clock.now() - self.keep
-        ended = await self.queries.ended_before(self.node, before, _BATCH)
+        ended = await self.queries.ended_before(before, _BATCH)
         for attempt in ended:
             await self.backend.discard(attempt)
         async with self.unit_of_work() as uow:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mltrainer_trainer.application.change_attempt import load_speaker, save_change
+from mltrainer_trainer.application.lease_book import LeaseBook
 from mltrainer_trainer.application.ports import Clock, UnitOfWorkFactory
 from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure, Success, advance, fail, succeed
 
@@ -17,20 +18,32 @@ class ReportProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether an attempt shall go on, and for how long from now at least; 0 adds nothing to what it knows."""
+
+    proceed: bool
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReportProgressHandler:
-    """Records progress."""
+    """Records progress and passes the lease on."""
 
     unit_of_work: UnitOfWorkFactory
+    leases: LeaseBook
+    clock: Clock
 
-    async def __call__(self, command: ReportProgress) -> bool:
+    async def __call__(self, command: ReportProgress) -> Permission:
         """Tells whether the attempt shall go on."""
         async with self.unit_of_work() as uow:
             attempt = await load_speaker(uow, command.identity)
-            change = advance(attempt, command.progress, command.stage)
+            change = advance(attempt, command.progress, command.stage, self.clock.now())
             if change.events:
                 await save_change(uow, change)
                 await uow.commit()
-        return not change.attempt.state.is_final
+        if change.attempt.state.is_final:
+            return Permission(proceed=False, lease_s=0.0)
+        return Permission(proceed=True, lease_s=self.leases.left_s(command.identity.allocation))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,19 @@
-"""Measures what attempts use, for the bill and for limits."""
+"""Measures what attempts use, for the bill."""
 
 from dataclasses import dataclass
 
 from mltrainer_trainer.application.change_attempt import save_change
-from mltrainer_trainer.application.ports import AttemptQueries, Clock, ExecutionBackend, UnitOfWorkFactory
+from mltrainer_trainer.application.ports import AttemptQueries, ExecutionBackend, UnitOfWorkFactory
 from mltrainer_trainer.domain.attempt import AttemptState, Usage, sample
 
 
 @dataclass(frozen=True, slots=True)
 class SampleUsageHandler:
-    """Samples every executing attempt of the node in one transaction."""
+    """Samples every executing attempt in one transaction."""
 
     unit_of_work: UnitOfWorkFactory
     queries: AttemptQueries
     backend: ExecutionBackend
-    clock: Clock
-    node: str
 
     async def __call__(self) -> int:
         """Returns how many samples were taken."""
@@ -26,15 +24,15 @@ class SampleUsageHandler:
             for name, usage in usages.items():
                 attempt = await uow.attempts.get(name)
                 if attempt is not None:
-                    await save_change(uow, sample(attempt, usage, self.clock.now()))
+                    await save_change(uow, sample(attempt, usage))
             await uow.commit()
         return len(usages)
 
     async def _measure(self) -> dict[str, Usage]:
-        attempts = await self.queries.live_on(self.node)
+        attempts = await self.queries.live()
         usages = {}
         for attempt in attempts:
-            if attempt.state is AttemptState.EXECUTING and attempt.process is not None:
+            if attempt.state is AttemptState.EXECUTING and attempt.execution_id is not None:
                 usage = await self.backend.measure(attempt)
                 if usage is not None:
                     usages[attempt.name] = usage

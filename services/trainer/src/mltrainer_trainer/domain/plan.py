@@ -16,6 +16,7 @@ class AttemptPlan:
         as_of_time: Knowledge time, floored to a closed bar.
         deadline_time: Latest end; None where there is none.
         study_trial_count: Trials that other trainings of the study have recorded.
+        lease_s: How long it may execute from its start before it has heard from the trainer.
     """
 
     identity: AttemptIdentity
@@ -38,6 +39,7 @@ class AttemptPlan:
     deadline_time: datetime | None
     study_trial_count: int
     traceparent: str
+    lease_s: float
 
 
 class AttemptFailedError(TrainerError):

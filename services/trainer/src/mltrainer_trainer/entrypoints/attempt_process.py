@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import structlog
 
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
+from mltrainer_trainer.application.report_attempt import Permission
 from mltrainer_trainer.domain.attempt import LEASE_LAPSED_EXIT_CODE, AttemptIdentity, Failure
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 
@@ -24,14 +25,16 @@ TERMINATED_EXIT_CODE = 143
 _LEASE_CHECK_S = 0.25
 _BUDGET_CHECK_S = 0.25
 _REPORT_INTERVAL_S = 1.0
-_HEARTBEAT_S = 5.0
+_LONGEST_HEARTBEAT_S = 5.0
+# A lease is asked for this often before it lapses.
+_ASKS_PER_LEASE = 4
 
 
 class EndReports(Protocol):
     """Tells the trainer how far an attempt is and why it ends."""
 
-    async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> bool:
-        """Returns whether the attempt shall go on."""
+    async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> Permission:
+        """Returns whether the attempt shall go on, and for how long."""
         ...
 
     async def fail(self, identity: AttemptIdentity, failure: Failure) -> None:
@@ -58,6 +61,24 @@ class StageLog:
         self.current = (stage, progress)
 
 
+class Lease:
+    """How long the attempt may execute: from its start, then from each answer of the trainer on."""
+
+    def __init__(self, lease_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._expire_s = monotonic() + lease_s
+        self.length_s = lease_s
+
+    def prolong(self, asked_s: float, lease_s: float) -> None:
+        """Takes an answer; the lease counts from the question."""
+        if asked_s + lease_s > self._expire_s:
+            self._expire_s, self.length_s = asked_s + lease_s, lease_s
+
+    def left_s(self) -> float:
+        """Returns how much of it is left."""
+        return self._expire_s - self._monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class StopSignals:
     """What the kernel and the trainer tell the process."""
@@ -75,7 +96,7 @@ class AttemptProcess:
 
     execute: ExecuteAttemptHandler
     reports: EndReports
-    lease_expire_s: Callable[[], float]
+    lease: Lease
     stages: StageLog
     signals: StopSignals
     cancelled: threading.Event
@@ -114,7 +135,7 @@ class AttemptProcess:
         return Ending(SUCCEEDED_EXIT_CODE)
 
     async def _watch_lease(self) -> Ending:
-        while (left_s := self.lease_expire_s() - time.monotonic()) > 0:  # noqa: ASYNC110 - another process renews it, in a file
+        while (left_s := self.lease.left_s()) > 0:  # noqa: ASYNC110 - time passes without an event
             await asyncio.sleep(min(left_s, _LEASE_CHECK_S))
         return Ending(LEASE_LAPSED_EXIT_CODE)
 
@@ -128,15 +149,17 @@ class AttemptProcess:
         return Ending(FAILED_EXIT_CODE, Failure("DEADLINE_EXCEEDED", message, retryable=False))
 
     async def _send_progress(self, plan: AttemptPlan) -> Ending:
-        sent, sent_s = ("", 0.0), time.monotonic()
+        sent, sent_s = None, 0.0
         while True:
-            await asyncio.sleep(_REPORT_INTERVAL_S)
             stage, progress = self.stages.current
-            if (stage, progress) == sent and time.monotonic() - sent_s < _HEARTBEAT_S:
-                continue
-            if not await self.reports.advance(plan.identity, progress, stage):
-                return Ending(TERMINATED_EXIT_CODE)
-            sent, sent_s = (stage, progress), time.monotonic()
+            heartbeat_s = min(_LONGEST_HEARTBEAT_S, self.lease.length_s / _ASKS_PER_LEASE)
+            if (stage, progress) != sent or time.monotonic() - sent_s >= heartbeat_s:
+                sent, sent_s = (stage, progress), time.monotonic()
+                permission = await self.reports.advance(plan.identity, progress, stage)
+                if not permission.proceed:
+                    return Ending(TERMINATED_EXIT_CODE)
+                self.lease.prolong(sent_s, permission.lease_s)
+            await asyncio.sleep(min(_REPORT_INTERVAL_S, heartbeat_s))
 
     async def _watch_termination(self) -> Ending:
         await self.signals.terminated.wait()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import structlog
 from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailableError
 
-from mltrainer_trainer.application.announce import AnnounceReleaseHandler, ReportNodeHandler
-from mltrainer_trainer.application.ports import SchedulerUnavailableError
+from mltrainer_trainer.application.announce import AnnounceReleaseHandler, ReportNodesHandler
+from mltrainer_trainer.application.ports import BackendUnavailableError, SchedulerUnavailableError
 from mltrainer_trainer.application.prune_attempts import PruneAttemptsHandler
 from mltrainer_trainer.application.renew_leases import RenewLeasesHandler
 from mltrainer_trainer.application.sample_usage import SampleUsageHandler
@@ -17,7 +17,7 @@ from mltrainer_trainer.domain.release import Release
 from mltrainer_trainer.entrypoints.wakeup import Wakeup
 
 _log = structlog.get_logger()
-_PASSING = (DatabaseConflictError, DatabaseUnavailableError)
+_PASSING = (DatabaseConflictError, DatabaseUnavailableError, BackendUnavailableError)
 _PRUNE_INTERVAL_S = 300.0
 
 
@@ -67,23 +67,24 @@ class RenewalLoop:
 
     async def _turn(self) -> None:
         try:
-            renewal = await self.renew()
+            renewals = await self.renew()
         except SchedulerUnavailableError as error:
             _log.warning("leases_not_renewed", error=str(error))
             return
-        if renewal is not None and renewal.revoked:
-            _log.info("allocations_revoked", allocations=sorted(renewal.revoked))
-        if renewal is not None:
+        revoked = sorted(name for renewal in renewals for name in renewal.revoked)
+        if revoked:
+            _log.info("allocations_revoked", allocations=revoked)
+        if renewals:
             self.wakeup.set()
 
 
 @dataclass(frozen=True, slots=True)
 class ReportLoop:
-    """Announces the release once, then the node at an interval, with samples of what its attempts use."""
+    """Announces the release once, then the nodes at an interval, with samples of what attempts use."""
 
     announce: AnnounceReleaseHandler
     release: Release
-    report: ReportNodeHandler
+    report: ReportNodesHandler
     sample: SampleUsageHandler
     interval_s: float
 
@@ -92,14 +93,14 @@ class ReportLoop:
         announced = False
         while True:
             announced = announced or await _attempt_turn("release", lambda: self.announce(self.release))
-            await _attempt_turn("node_report", self.report)
+            await _attempt_turn("node_reports", self.report)
             await _attempt_turn("usage_samples", self.sample)
             await asyncio.sleep(self.interval_s)
 
 
 @dataclass(frozen=True, slots=True)
 class PruningLoop:
-    """Removes directories of attempts that ended long ago."""
+    """Removes what attempts have left that ended long ago."""
 
     prune: PruneAttemptsHandler
 

@@ -39,8 +39,9 @@ class AttemptReportApi(AttemptReportServiceServicer):
         request: contract.ReportProgressRequest,
         context: Any,
     ) -> contract.ReportProgressResponse:
-        """Says whether the attempt shall go on."""
-        return contract.ReportProgressResponse(proceed=await self.progress(to_report_progress(request)))
+        """Says whether the attempt shall go on and for how long."""
+        permission = await self.progress(to_report_progress(request))
+        return contract.ReportProgressResponse(proceed=permission.proceed, lease_s=permission.lease_s)
 
     async def RecordTrials(
         self,

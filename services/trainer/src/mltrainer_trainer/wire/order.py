@@ -25,6 +25,7 @@ def encode_order(launch: Launch) -> bytes:
         as_of=timestamp(placement.as_of_time),
         traceparent=placement.traceparent,
         study_trial_count=launch.study_trial_count,
+        lease_s=launch.lease_s,
     ).SerializeToString(deterministic=True)
 
 
@@ -56,4 +57,5 @@ def decode_order(content: bytes) -> AttemptPlan:
         deadline_time=deadline.ToDatetime(tzinfo=UTC) if spec.budget.HasField("deadline_time") else None,
         study_trial_count=order.study_trial_count,
         traceparent=order.traceparent,
+        lease_s=order.lease_s,
     )

@@ -4,6 +4,7 @@ import re
 from datetime import UTC
 
 from mltrainer.scheduler.v1.events_pb2 import TrainingPlaced, TrainingPreempted
+from mltrainer.scheduler.v1.resources_pb2 import SPOT_POLICY_NEVER
 
 from mltrainer_trainer.application.accept_placement import AcceptPlacement
 from mltrainer_trainer.application.preempt_attempt import PreemptAttempt
@@ -40,8 +41,13 @@ def to_accept_placement(message: TrainingPlaced, event_id: str, traceparent: str
             cpus=resources.cpus or 1.0,
             cpu_seconds=spec.budget.cpu_seconds,
             memory_bytes=resources.memory_bytes,
+            gpus=resources.gpus,
+            gpu_type=resources.gpu_type,
+            workers=max(1, resources.gang_workers),
+            allows_spot=resources.spot_policy != SPOT_POLICY_NEVER,
         ),
         traceparent=traceparent or "",
+        queue=spec.queue or "default",
     )
     return AcceptPlacement(event_id, placement)
 

@@ -556,6 +556,7 @@ class AttemptOrder(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     STUDY_TRIAL_COUNT_FIELD_NUMBER: _builtins.int
+    LEASE_S_FIELD_NUMBER: _builtins.int
     training: _builtins.str
     """Training."""
     attempt: _builtins.int
@@ -570,6 +571,8 @@ class AttemptOrder(_message.Message):
     """W3C trace context of the placement."""
     study_trial_count: _builtins.int
     """Trials the study recorded before this training."""
+    lease_s: _builtins.float
+    """How long the attempt may execute from its start before it has heard from the trainer, in seconds."""
     @_builtins.property
     def spec(self) -> _resources_pb2.TrainingSpec:
         """What to execute."""
@@ -590,10 +593,11 @@ class AttemptOrder(_message.Message):
         as_of: _timestamp_pb2.Timestamp | None = ...,
         traceparent: _builtins.str = ...,
         study_trial_count: _builtins.int = ...,
+        lease_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "as_of", b"as_of", "attempt", b"attempt", "computation_key", b"computation_key", "fencing_token", b"fencing_token", "spec", b"spec", "study_trial_count", b"study_trial_count", "traceparent", b"traceparent", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "as_of", b"as_of", "attempt", b"attempt", "computation_key", b"computation_key", "fencing_token", b"fencing_token", "lease_s", b"lease_s", "spec", b"spec", "study_trial_count", b"study_trial_count", "traceparent", b"traceparent", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

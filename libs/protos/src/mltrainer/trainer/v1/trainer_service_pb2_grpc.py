@@ -359,7 +359,7 @@ class AttemptReportServiceServicer:
     """
 
     def ReportProgress(self, request, context):
-        """Says how far the attempt is. Answers whether it shall go on.
+        """Says how far the attempt is. Answers whether it shall go on and for how long.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

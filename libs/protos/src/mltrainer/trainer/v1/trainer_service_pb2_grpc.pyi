@@ -126,7 +126,7 @@ class AttemptReportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AttemptReportServiceAsyncStub: ...
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportProgressRequest, _trainer_service_pb2.ReportProgressResponse]
-    """Says how far the attempt is. Answers whether it shall go on."""
+    """Says how far the attempt is. Answers whether it shall go on and for how long."""
     RecordTrials: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.RecordTrialsRequest, _trainer_service_pb2.RecordTrialsResponse]
     """Records evaluated configurations in the study's ledger; recording one twice keeps one."""
     ReportSuccess: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportSuccessRequest, _trainer_service_pb2.ReportSuccessResponse]
@@ -140,7 +140,7 @@ class AttemptReportServiceAsyncStub(AttemptReportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportProgress: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportProgressRequest, _trainer_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
-    """Says how far the attempt is. Answers whether it shall go on."""
+    """Says how far the attempt is. Answers whether it shall go on and for how long."""
     RecordTrials: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.RecordTrialsRequest, _trainer_service_pb2.RecordTrialsResponse]  # type: ignore[assignment]
     """Records evaluated configurations in the study's ledger; recording one twice keeps one."""
     ReportSuccess: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportSuccessRequest, _trainer_service_pb2.ReportSuccessResponse]  # type: ignore[assignment]
@@ -157,7 +157,7 @@ class AttemptReportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trainer_service_pb2.ReportProgressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.ReportProgressResponse, _abc.Awaitable[_trainer_service_pb2.ReportProgressResponse]]:
-        """Says how far the attempt is. Answers whether it shall go on."""
+        """Says how far the attempt is. Answers whether it shall go on and for how long."""
 
     @_abc_1.abstractmethod
     def RecordTrials(

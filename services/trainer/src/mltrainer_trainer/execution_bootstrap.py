@@ -1,0 +1,68 @@
+"""Puts the execution backend together that the settings ask for."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mltrainer_common.service import Loop, ServiceContext
+from mltrainer_common.settings import PlatformSettings
+
+from mltrainer_trainer.adapters.machine import MachineProbe
+from mltrainer_trainer.adapters.process_backend import ProcessBackend
+from mltrainer_trainer.application.ports import ExecutionBackend, NodeProbe
+from mltrainer_trainer.settings import TrainerSettings
+from mltrainer_trainer.wire.order import encode_order
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where attempts execute.
+
+    Attributes:
+        trainer: Name of the release; one per kind of backend.
+        nodes: Name of the node, or how the names of its nodes begin, up to a dot.
+        background: What must go on for the backend to see anything.
+    """
+
+    trainer: str
+    nodes: str
+    backend: ExecutionBackend
+    probe: NodeProbe
+    background: Mapping[str, Loop] = field(default_factory=dict)
+
+
+async def open_execution(context: ServiceContext, settings: TrainerSettings) -> Execution:
+    """Opens the backend; its connections are closed with the service."""
+    return _on_this_machine(context.platform, settings)
+
+
+def _on_this_machine(platform: PlatformSettings, settings: TrainerSettings) -> Execution:
+    node = f"nodes/{settings.node or f'local-{platform.instance}'}"
+    backend = ProcessBackend(
+        platform.data_directory / "trainer" / "attempts",
+        {**os.environ, **stated_settings(platform), "PYTHONUNBUFFERED": "1"},
+        encode_order,
+        gpus=settings.gpus,
+        gpu_type=settings.gpu_type,
+        output_limit_bytes=settings.output_limit_bytes,
+    )
+    probe = MachineProbe(
+        node=node,
+        cpus=settings.cpus,
+        memory_bytes=settings.memory_bytes,
+        gpus=settings.gpus,
+        gpu_type=settings.gpu_type,
+        zone=settings.zone,
+        spot=settings.spot,
+    )
+    return Execution("trainers/process", node, backend, probe)
+
+
+def stated_settings(platform: PlatformSettings) -> dict[str, str]:
+    """Returns the platform's settings as an environment that states all of them."""
+    prefix = platform.model_config.get("env_prefix", "")
+    return {
+        f"{prefix}{name}".upper(): str(value)
+        for name, value in platform.model_dump(mode="json", exclude={"grpc_port"}).items()
+        if value is not None
+    }
