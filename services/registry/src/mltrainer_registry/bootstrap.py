@@ -1,5 +1,6 @@
 """Puts the registry together."""
 
+from datetime import timedelta
 from functools import partial
 
 from mltrainer.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
@@ -21,6 +22,7 @@ from mltrainer_registry.adapters.change_log import SqlChangeReader
 from mltrainer_registry.adapters.reader import SqlRegistryReader
 from mltrainer_registry.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
+from mltrainer_registry.application.collect_garbage import CollectGarbageHandler
 from mltrainer_registry.application.create_version import CreateVersionHandler
 from mltrainer_registry.application.follow_changes import ChangeFollower
 from mltrainer_registry.application.move_alias import MoveAliasHandler, RollBackAliasHandler
@@ -32,8 +34,9 @@ from mltrainer_registry.application.read_models import (
     GetModelHandler,
 )
 from mltrainer_registry.application.request_version import RequestVersionHandler
-from mltrainer_registry.application.upload_artifact import UploadArtifactHandler
+from mltrainer_registry.application.upload_artifact import GetUploadHandler, UploadArtifactHandler
 from mltrainer_registry.application.watch_models import WatchModelsHandler
+from mltrainer_registry.domain.uploads import UploadLimits
 from mltrainer_registry.entrypoints.events import consumer_group
 from mltrainer_registry.entrypoints.follow import follow, follow_to
 from mltrainer_registry.entrypoints.grpc_api import RegistryApi, RegistryUseCases
@@ -110,6 +113,7 @@ def make_use_cases(
 ) -> RegistryUseCases:
     """Builds what the API calls."""
     reader, artifacts = SqlRegistryReader(database), ContentArtifactStore(content)
+    limits = UploadLimits(settings.max_file_bytes, settings.max_artifact_bytes, settings.max_model_bytes)
     return RegistryUseCases(
         reader=reader,
         follower=follower,
@@ -122,6 +126,15 @@ def make_use_cases(
         watch_models=WatchModelsHandler(
             follower, SqlChangeReader(database), settings.watch_heartbeat_s, settings.max_watchers
         ),
-        upload_artifact=UploadArtifactHandler(unit_of_work, reader, artifacts, settings.max_artifact_bytes),
+        upload_artifact=UploadArtifactHandler(unit_of_work, reader, artifacts, limits, clock),
+        get_upload=GetUploadHandler(reader, artifacts, limits),
+        collect_garbage=CollectGarbageHandler(
+            unit_of_work,
+            reader,
+            artifacts,
+            clock,
+            grace=timedelta(seconds=settings.garbage_grace_s),
+            least_grace=timedelta(seconds=settings.least_garbage_grace_s),
+        ),
         download_artifact=DownloadArtifactHandler(follower, artifacts),
     )

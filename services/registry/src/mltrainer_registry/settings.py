@@ -10,7 +10,12 @@ class RegistrySettings(BaseSettings):
     Attributes:
         database_url: `sqlite:///…` or `postgresql://…`; a SQLite file in the data directory by default.
         artifact_url: Directory or fsspec URL of the content store; `<data_directory>/artifacts` by default.
+        max_file_bytes: Largest file of a version.
         max_artifact_bytes: Largest sum of the files of one version.
+        max_model_bytes: Largest sum of the contents of all versions of a model, each counted once.
+        garbage_grace_s: Content that nothing refers to, and uploads without a version, are kept for so long.
+        least_garbage_grace_s: A call that collects garbage may not ask for less.
+        garbage_interval_s: Seconds between collections; 0 leaves them to calls.
         watch_heartbeat_s: Seconds between bookmarks while nothing changes.
         max_watchers: Watchers that one instance follows at a time.
         buffered_changes: How many changes a watcher may fall behind before it is cut off.
@@ -21,7 +26,12 @@ class RegistrySettings(BaseSettings):
 
     database_url: str | None = None
     artifact_url: str | None = None
+    max_file_bytes: int = Field(default=2 << 30, gt=0)
     max_artifact_bytes: int = Field(default=2 << 30, gt=0)
+    max_model_bytes: int = Field(default=64 << 30, gt=0)
+    garbage_grace_s: float = Field(default=7 * 86_400.0, gt=0)
+    least_garbage_grace_s: float = Field(default=3_600.0, ge=0)
+    garbage_interval_s: float = Field(default=3_600.0, ge=0)
     watch_heartbeat_s: float = Field(default=5.0, gt=0)
     max_watchers: int = Field(default=256, gt=0)
     buffered_changes: int = Field(default=1_024, gt=0)

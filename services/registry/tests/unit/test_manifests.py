@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 from mltrainer_models import ModelArtifact
 from mltrainer_registry.domain.errors import (
     ArtifactDigestMismatchError,
-    ArtifactTooLargeError,
     InvalidArtifactPathError,
     InvalidFieldError,
 )
@@ -40,7 +39,7 @@ def file(path: str, size_bytes: int = 1) -> ArtifactFile:
 )
 def test_a_path_that_could_leave_its_directory_is_refused(path: str) -> None:
     with pytest.raises(InvalidArtifactPathError):
-        check_manifest([file(path)], "", 10)
+        check_manifest([file(path)], "")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def test_a_path_that_could_leave_its_directory_is_refused(path: str) -> None:
 )
 def test_paths_that_exclude_each_other_are_refused(paths: list[str]) -> None:
     with pytest.raises(InvalidArtifactPathError):
-        check_manifest([file(path) for path in paths], "", 10)
+        check_manifest([file(path) for path in paths], "")
 
 
 @pytest.mark.parametrize(
@@ -69,21 +68,14 @@ def test_paths_that_exclude_each_other_are_refused(paths: list[str]) -> None:
 )
 def test_a_malformed_manifest_names_the_field(files: list[ArtifactFile]) -> None:
     with pytest.raises(InvalidFieldError) as refused:
-        check_manifest(files, "", 1_000)
+        check_manifest(files, "")
 
     assert refused.value.field.startswith("header.manifest.files")
 
 
-def test_files_that_are_too_large_together_are_refused() -> None:
-    with pytest.raises(ArtifactTooLargeError) as refused:
-        check_manifest([file("a", 6), file("b", 5)], "", 10)
-
-    assert (refused.value.size_bytes, refused.value.limit_bytes) == (11, 10)
-
-
 def test_a_list_with_another_digest_is_refused() -> None:
     with pytest.raises(ArtifactDigestMismatchError):
-        check_manifest([file("a")], "0" * 64, 10)
+        check_manifest([file("a")], "0" * 64)
 
 
 @given(st.permutations(["model.json", "reference.json", "arrays/w.npy"]))
@@ -93,4 +85,4 @@ def test_the_digest_is_the_one_the_attempt_computes_in_any_order(order: list[str
     shuffled = [next(one for one in files if one.path == path) for path in order]
 
     assert manifest_digest(shuffled) == artifact.manifest.digest
-    assert check_manifest(shuffled, artifact.manifest.digest, 1_000).files == tuple(shuffled)
+    assert check_manifest(shuffled, artifact.manifest.digest).files == tuple(shuffled)

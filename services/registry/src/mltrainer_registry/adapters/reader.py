@@ -17,6 +17,7 @@ from mltrainer_registry.adapters.rows import (
     read_move,
     read_version,
 )
+from mltrainer_registry.adapters.uploads import find_claimed
 from mltrainer_registry.application.ports import Page
 from mltrainer_registry.domain.aliases import Alias, AliasMove
 from mltrainer_registry.domain.errors import InvalidFieldError
@@ -89,8 +90,13 @@ class SqlRegistryReader:
     async def is_uploaded(self, training: str, digest: str) -> bool:
         """Tells whether a training has uploaded a manifest."""
         table = tables.upload
-        here = and_(table.c.training == training, table.c.manifest_digest == digest)
+        here = and_(table.c.training == training, table.c.manifest_digest == digest, table.c.is_complete)
         return bool(await self._rows(select(table.c.training).where(here), 0))
+
+    async def claimed(self, digests: Sequence[str]) -> frozenset[str]:
+        """Returns those of the digests that are claimed by a version or an upload."""
+        async with self.database.snapshot() as connection:
+            return await find_claimed(connection, digests)
 
     async def _rows(self, statement: Select[Any], limit: int) -> Sequence[Row]:
         async with self.database.snapshot() as connection:

@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters import queries, tables
 from mltrainer_registry.adapters.rows import (
-    manifest_json,
     read_alias,
     read_manifest,
     read_move,
@@ -119,13 +118,6 @@ class SqlTrainingRepository:
     async def manifest(self, training: str, digest: str) -> Manifest | None:
         """Returns a manifest that the training has uploaded."""
         table = tables.upload
-        here = and_(table.c.training == training, table.c.manifest_digest == digest)
+        here = and_(table.c.training == training, table.c.manifest_digest == digest, table.c.is_complete)
         text = (await self.connection.execute(select(table.c.manifest).where(here))).scalar_one_or_none()
         return read_manifest(text) if text else None
-
-    async def add_manifest(self, training: str, manifest: Manifest) -> None:
-        """Keeps an uploaded manifest; keeping it again is free."""
-        row = upsert(self.connection, tables.upload).values(
-            training=training, manifest_digest=manifest.digest, manifest=manifest_json(manifest)
-        )
-        await self.connection.execute(row.on_conflict_do_nothing())

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters.change_log import SqlChangeLog
 from mltrainer_registry.adapters.repositories import SqlModelRepository, SqlTrainingRepository
+from mltrainer_registry.adapters.uploads import SqlUploadRepository
 
 AfterCommit = Callable[[int], Awaitable[None]]
 """Called with the revision that a committed transaction has reached."""
@@ -24,6 +25,7 @@ class SqlUnitOfWork:
         self.inbox: SqlInbox = transaction.inbox
         self.models = SqlModelRepository(transaction.connection)
         self.trainings = SqlTrainingRepository(transaction.connection)
+        self.uploads = SqlUploadRepository(transaction.connection)
         self.changes = SqlChangeLog(transaction.connection, transaction.outbox)
         self.is_committed = False
         self._transaction = transaction

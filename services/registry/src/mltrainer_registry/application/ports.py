@@ -11,6 +11,7 @@ from mltrainer_registry.domain.changes import Change, LoggedChange
 from mltrainer_registry.domain.gates import GateEvaluation, GatePolicy
 from mltrainer_registry.domain.manifests import ArtifactFile, Manifest
 from mltrainer_registry.domain.names import AliasName, VersionName
+from mltrainer_registry.domain.uploads import HeldPart
 from mltrainer_registry.domain.versions import Model, ModelVersion
 
 T = TypeVar("T")
@@ -96,8 +97,53 @@ class TrainingRepository(Protocol):
         """Returns a manifest that the training has uploaded."""
         ...
 
-    async def add_manifest(self, training: str, manifest: Manifest) -> None:
-        """Keeps an uploaded manifest; keeping it again is free."""
+
+@dataclass(frozen=True, slots=True)
+class UploadClaim:
+    """Says that a training is about to store files, for a model whose quota they count towards, if any."""
+
+    training: str
+    manifest: Manifest
+    model: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredUploads:
+    """What giving up uploads has come to.
+
+    Attributes:
+        seen_count: Uploads that were looked at; none are left where it is 0.
+        upload_count: Uploads that were given up.
+        freed: Digests that nothing claims any more.
+    """
+
+    seen_count: int
+    upload_count: int
+    freed: frozenset[str]
+
+
+class UploadRepository(Protocol):
+    """Remembers which content is spoken for."""
+
+    async def claim(self, claim: UploadClaim) -> None:
+        """Claims the files of an upload, or renews the claim."""
+        ...
+
+    async def complete(self, training: str, digest: str) -> None:
+        """Lets a version be made of the upload."""
+        ...
+
+    async def usage(self, model: str, files: Sequence[ArtifactFile]) -> tuple[int, int]:
+        """Returns the bytes that a model holds, and those that the files would add."""
+        ...
+
+    async def expire(self, before: datetime, limit: int) -> ExpiredUploads:
+        """Gives up claims from before a time; those of versions last for good."""
+        ...
+
+    async def claimed(self, digests: Sequence[str]) -> frozenset[str]:
+        """Returns those of the digests that are claimed."""
         ...
 
 
@@ -122,6 +168,8 @@ class UnitOfWork(Protocol):
     def models(self) -> ModelRepository: ...
     @property
     def trainings(self) -> TrainingRepository: ...
+    @property
+    def uploads(self) -> UploadRepository: ...
     @property
     def changes(self) -> ChangeLog: ...
 
@@ -188,6 +236,10 @@ class RegistryReader(Protocol):
         """Tells whether a training has uploaded a manifest."""
         ...
 
+    async def claimed(self, digests: Sequence[str]) -> frozenset[str]:
+        """Returns those of the digests that are claimed by a version or an upload."""
+        ...
+
 
 class ChangeReader(Protocol):
     """Reads the change log."""
@@ -209,8 +261,16 @@ class ChangeReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One content of the store."""
+
+    sha256: str
+    size_bytes: int
+
+
 class ArtifactStore(Protocol):
-    """Keeps the bytes of files under their digests."""
+    """Keeps the bytes of files under their digests, and parts of files that are not complete."""
 
     async def receive(self, file: ArtifactFile, pieces: AsyncIterator[bytes]) -> None:
         """Stores a file whole or not at all.
@@ -224,10 +284,44 @@ class ArtifactStore(Protocol):
         """Tells whether the file is stored with the announced size."""
         ...
 
-    def read(self, file: ArtifactFile) -> AsyncGenerator[bytes, None]:
-        """Yields the bytes of a file and verifies them.
+    def read(self, file: ArtifactFile, offset_bytes: int = 0) -> AsyncGenerator[bytes, None]:
+        """Yields the bytes of a file, and verifies them where they begin at 0.
 
         Raises:
             ArtifactAlteredError: What is stored is not what was uploaded.
         """
+        ...
+
+    async def parts(self, training: str, file: ArtifactFile) -> tuple[HeldPart, ...]:
+        """Returns the stored parts of a file, by number."""
+        ...
+
+    async def keep_part(
+        self, training: str, file: ArtifactFile, number: int, data: bytes, replaces: str
+    ) -> str:
+        """Stores a part durably, instead of the one with digest `replaces`, and returns its digest."""
+        ...
+
+    async def join_parts(self, training: str, file: ArtifactFile, digests: Sequence[str]) -> None:
+        """Stores a file from its parts, which are gone afterwards.
+
+        Raises:
+            ArtifactDigestMismatchError: Together they do not have the announced digest.
+        """
+        ...
+
+    def batches(self) -> AsyncGenerator[Sequence[StoredFile], None]:
+        """Yields everything stored, some at a time."""
+        ...
+
+    async def stored_time(self, sha256: str) -> datetime | None:
+        """Tells since when a content is stored; None where it is gone."""
+        ...
+
+    async def delete(self, sha256: str) -> None:
+        """Removes a content."""
+        ...
+
+    async def drop_abandoned(self, before: datetime, *, dry_run: bool) -> int:
+        """Removes parts and spools from before a time and returns how many there were."""
         ...

@@ -8,7 +8,12 @@ from datetime import datetime
 from mltrainer_registry.application.follow_changes import ChangeFollower
 from mltrainer_registry.application.ports import ArtifactStore, RegistryReader
 from mltrainer_registry.domain.aliases import Alias
-from mltrainer_registry.domain.errors import AliasNotFoundError, FileNotInManifestError, ModelNotFoundError
+from mltrainer_registry.domain.errors import (
+    AliasNotFoundError,
+    FileNotInManifestError,
+    ModelNotFoundError,
+    OffsetOutOfRangeError,
+)
 from mltrainer_registry.domain.names import AliasName, VersionName, model_name
 from mltrainer_registry.domain.versions import Model
 
@@ -51,17 +56,22 @@ class DownloadArtifactHandler:
     follower: ChangeFollower
     artifacts: ArtifactStore
 
-    async def __call__(self, name: VersionName, path: str) -> AsyncGenerator[bytes, None]:
+    async def __call__(
+        self, name: VersionName, path: str, offset_bytes: int = 0
+    ) -> AsyncGenerator[bytes, None]:
         """Yields pieces.
 
         Raises:
             FileNotInManifestError: The version has no such file.
+            OffsetOutOfRangeError: The file ends before the offset.
             ArtifactAlteredError: The content store has lost or altered it.
         """
         version = await self.follower.version(name)
         file = version.manifest.file(path)
         if file is None:
             raise FileNotInManifestError(str(name), path)
-        async with aclosing(self.artifacts.read(file)) as pieces:
+        if not 0 <= offset_bytes <= file.size_bytes:
+            raise OffsetOutOfRangeError(path, offset_bytes, file.size_bytes)
+        async with aclosing(self.artifacts.read(file, offset_bytes)) as pieces:
             async for piece in pieces:
                 yield piece

@@ -136,6 +136,51 @@ class ArtifactTooLargeError(RegistryError):
 
 
 @dataclass(eq=False)
+class FileTooLargeError(RegistryError):
+    """A file exceeds what one file may hold."""
+
+    path: str
+    size_bytes: int
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class ModelQuotaExceededError(RegistryError):
+    """The distinct contents of a model would exceed what it may hold."""
+
+    model: str
+    used_bytes: int
+    added_bytes: int
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class UploadIncompleteError(RegistryError):
+    """Parts of a file were neither sent nor stored before."""
+
+    path: str
+    first_missing_part: int
+    missing_count: int
+
+
+@dataclass(eq=False)
+class UploadExpiredError(RegistryError):
+    """Files of an upload were given up before it was complete."""
+
+    training: str
+    manifest_digest: str
+
+
+@dataclass(eq=False)
+class OffsetOutOfRangeError(RegistryError):
+    """A download shall begin behind the end of the file."""
+
+    path: str
+    offset_bytes: int
+    size_bytes: int
+
+
+@dataclass(eq=False)
 class InvalidUploadError(RegistryError):
     """The parts of an upload do not follow the contract."""
 

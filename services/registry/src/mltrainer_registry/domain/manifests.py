@@ -9,7 +9,6 @@ from mltrainer_models.artifact import ManifestEntry
 
 from mltrainer_registry.domain.errors import (
     ArtifactDigestMismatchError,
-    ArtifactTooLargeError,
     InvalidArtifactPathError,
     InvalidFieldError,
 )
@@ -47,13 +46,12 @@ def manifest_digest(files: Sequence[ArtifactFile]) -> str:
     return ArtifactManifest(tuple(entries)).digest
 
 
-def check_manifest(files: Sequence[ArtifactFile], claimed_digest: str, limit_bytes: int) -> Manifest:
+def check_manifest(files: Sequence[ArtifactFile], claimed_digest: str) -> Manifest:
     """Returns the manifest of an upload, whose digest may be left empty.
 
     Raises:
         InvalidFieldError: No files or too many, a malformed digest or a negative size.
         InvalidArtifactPathError: A path leaves its directory, or two paths exclude each other.
-        ArtifactTooLargeError: The files are too large together.
         ArtifactDigestMismatchError: The list does not have the claimed digest.
     """
     if not 1 <= len(files) <= MAX_FILES:
@@ -61,9 +59,6 @@ def check_manifest(files: Sequence[ArtifactFile], claimed_digest: str, limit_byt
     for index, file in enumerate(files):
         _check_file(file, f"header.manifest.files[{index}]")
     _check_paths_together([file.path for file in files])
-    size_bytes = sum(file.size_bytes for file in files)
-    if size_bytes > limit_bytes:
-        raise ArtifactTooLargeError(size_bytes, limit_bytes)
     digest = manifest_digest(files)
     if claimed_digest not in {"", digest}:
         raise ArtifactDigestMismatchError("the list of files", claimed_digest)

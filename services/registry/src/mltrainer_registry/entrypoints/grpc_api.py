@@ -11,6 +11,7 @@ from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceServi
 from mltrainer_common.rpc_server import current_call
 
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
+from mltrainer_registry.application.collect_garbage import CollectGarbageHandler
 from mltrainer_registry.application.follow_changes import ChangeFollower
 from mltrainer_registry.application.move_alias import MoveAliasHandler, RollBackAliasHandler
 from mltrainer_registry.application.ports import RegistryReader
@@ -20,7 +21,7 @@ from mltrainer_registry.application.read_models import (
     GetModelHandler,
 )
 from mltrainer_registry.application.request_version import RequestVersionHandler
-from mltrainer_registry.application.upload_artifact import FilePiece, UploadArtifactHandler
+from mltrainer_registry.application.upload_artifact import FilePiece, GetUploadHandler, UploadArtifactHandler
 from mltrainer_registry.application.watch_models import WatchModelsHandler
 from mltrainer_registry.domain.names import parse_alias, parse_model, parse_version
 from mltrainer_registry.wire import requests
@@ -42,6 +43,8 @@ class RegistryUseCases:
     archive_version: ArchiveVersionHandler
     watch_models: WatchModelsHandler
     upload_artifact: UploadArtifactHandler
+    get_upload: GetUploadHandler
+    collect_garbage: CollectGarbageHandler
     download_artifact: DownloadArtifactHandler
 
 
@@ -149,12 +152,23 @@ class RegistryApi(RegistryServiceServicer):
             manifest = await self._use.upload_artifact(command, pieces)
         return api.UploadArtifactResponse(manifest_digest=manifest.digest)
 
+    async def GetUpload(self, request: api.GetUploadRequest, context: Any) -> api.GetUploadResponse:
+        """Says what the server holds of an upload."""
+        return wire.encode_held_files(await self._use.get_upload(requests.to_upload(request.header)))
+
+    async def CollectGarbage(
+        self, request: api.CollectGarbageRequest, context: Any
+    ) -> api.CollectGarbageResponse:
+        """Deletes stored content that nothing refers to, or counts it."""
+        report = await self._use.collect_garbage(dry_run=request.dry_run, grace=requests.to_grace(request))
+        return wire.encode_garbage_report(report)
+
     async def DownloadArtifact(
         self, request: api.DownloadArtifactRequest, context: Any
     ) -> AsyncIterator[api.DownloadArtifactResponse]:
         """Streams the bytes of one file of a version."""
         name = parse_version(request.version, "version")
-        async with aclosing(self._use.download_artifact(name, request.path)) as pieces:
+        async with aclosing(self._use.download_artifact(name, request.path, request.offset_bytes)) as pieces:
             async for piece in pieces:
                 yield api.DownloadArtifactResponse(data=piece)
 

@@ -11,7 +11,7 @@ from mltrainer_registry.wire.times import time_text
 def to_rpc_error(error: Exception) -> RpcError | None:
     """Returns the answer to an error; None for one that is not the registry's."""
     if isinstance(error, errors.RegistryError):
-        kinds = (_missing, _race, _state, _delivery, _input, _limit)
+        kinds = (_missing, _race, _state, _delivery, _input, _limit, _upload)
         return next((answer for kind in kinds if (answer := kind(error)) is not None), None)
     match error:
         case DatabaseUnavailableError():
@@ -133,6 +133,35 @@ def _limit(error: errors.RegistryError) -> RpcError | None:
         case errors.TooManyWatchersError(limit=limit):
             message = f"this instance follows {limit} watchers already: try another one"
             return _refuse(code, "TOO_MANY_WATCHERS", message, limit=str(limit))
+    return None
+
+
+def _upload(error: errors.RegistryError) -> RpcError | None:
+    code = "RESOURCE_EXHAUSTED"
+    match error:
+        case errors.FileTooLargeError(path=path, size_bytes=size, limit_bytes=limit):
+            message = f"{path} holds {size} bytes, more than {limit}"
+            facts = {"path": path, "size_bytes": str(size), "limit_bytes": str(limit)}
+            return _refuse(code, "FILE_TOO_LARGE", message, **facts)
+        case errors.ModelQuotaExceededError(
+            model=model, used_bytes=used, added_bytes=added, limit_bytes=limit
+        ):
+            message = f"models/{model} holds {used} bytes of {limit}: {added} more do not fit"
+            facts = {"used_bytes": str(used), "added_bytes": str(added), "limit_bytes": str(limit)}
+            return _refuse(code, "MODEL_QUOTA_EXCEEDED", message, model=f"models/{model}", **facts)
+        case errors.UploadIncompleteError(path=path, first_missing_part=first, missing_count=count):
+            message = (
+                f"{count} parts of {path} are missing, from number {first} on: ask GetUpload what is held"
+            )
+            facts = {"path": path, "first_missing_part": str(first), "missing_count": str(count)}
+            return _refuse("FAILED_PRECONDITION", "UPLOAD_INCOMPLETE", message, **facts)
+        case errors.UploadExpiredError(training=training, manifest_digest=digest):
+            message = f"files of {training} were given up before its upload was complete: upload them again"
+            return _refuse("ABORTED", "UPLOAD_EXPIRED", message, training=training, manifest_digest=digest)
+        case errors.OffsetOutOfRangeError(path=path, offset_bytes=offset, size_bytes=size):
+            message = f"{path} has {size} bytes: a download cannot begin at {offset}"
+            facts = {"path": path, "offset_bytes": str(offset), "size_bytes": str(size)}
+            return _refuse("OUT_OF_RANGE", "OFFSET_OUT_OF_RANGE", message, **facts)
     return None
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from datetime import timedelta
 
 from mltrainer.registry.v1 import registry_service_pb2 as api
 
@@ -69,12 +70,17 @@ def to_upload_artifact(request: api.UploadArtifactRequest | None) -> UploadArtif
     """Decodes the first message of an upload."""
     if request is None or request.WhichOneof("part") != "header":
         raise InvalidUploadError("the first message is not a header")
-    header = request.header
+    return to_upload(request.header)
+
+
+def to_upload(header: api.UploadHeader) -> UploadArtifact:
+    """Decodes the header of an upload."""
     return UploadArtifact(
         training=check_training(header.training, "header.training"),
         fencing_token=header.fencing_token,
         files=tuple(ArtifactFile(file.path, file.sha256, file.size_bytes) for file in header.manifest.files),
         manifest_digest=header.manifest.digest,
+        model=parse_model(header.model, "header.model") if header.model else "",
     )
 
 
@@ -82,7 +88,14 @@ def to_file_piece(request: api.UploadArtifactRequest) -> FilePiece:
     """Decodes a message of an upload after the first."""
     if request.WhichOneof("part") != "chunk":
         raise InvalidUploadError("a message after the first is not a chunk")
-    return FilePiece(request.chunk.file_index, request.chunk.data)
+    chunk = request.chunk
+    offset_bytes = chunk.offset_bytes if chunk.HasField("offset_bytes") else None
+    return FilePiece(chunk.file_index, chunk.data, offset_bytes)
+
+
+def to_grace(request: api.CollectGarbageRequest) -> timedelta | None:
+    """Decodes the grace period of a CollectGarbageRequest; None where it is unset."""
+    return request.grace.ToTimedelta() if request.HasField("grace") else None
 
 
 def page_limit(page_size: int) -> int:

@@ -1,16 +1,20 @@
 """Encodes domain values as the resources of the contract."""
 
+from collections.abc import Sequence
+
 from mltrainer.registry.v1 import registry_service_pb2 as api
 from mltrainer.registry.v1 import resources_pb2 as resources
 from mltrainer.trainer.v1 import resources_pb2 as trainer
 from mltrainer.types.v1 import types_pb2 as types
 
+from mltrainer_registry.application.collect_garbage import GarbageReport
 from mltrainer_registry.application.watch_models import Bookmark
 from mltrainer_registry.domain.aliases import Alias, AliasMove
 from mltrainer_registry.domain.changes import LoggedChange
 from mltrainer_registry.domain.gates import GateEvaluation
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import model_name
+from mltrainer_registry.domain.uploads import PART_BYTES, HeldFile
 from mltrainer_registry.domain.versions import Lineage, Model, ModelVersion, Target, VersionState
 from mltrainer_registry.wire.times import to_timestamp
 
@@ -98,6 +102,27 @@ def encode_watch_item(item: LoggedChange | Bookmark) -> api.WatchModelsResponse:
         case Alias() as alias:
             response.alias.CopyFrom(encode_alias(alias))
     return response
+
+
+def encode_held_files(files: Sequence[HeldFile]) -> api.GetUploadResponse:
+    """Encodes what is stored of an upload."""
+    response = api.GetUploadResponse(part_bytes=PART_BYTES)
+    for file in files:
+        parts = [api.UploadedPart(number=part.number, sha256=part.sha256) for part in file.parts]
+        response.files.add(complete=file.is_complete, parts=parts)
+    return response
+
+
+def encode_garbage_report(report: GarbageReport) -> api.CollectGarbageResponse:
+    """Encodes what a collection of garbage has found."""
+    return api.CollectGarbageResponse(
+        scanned_count=report.scanned_count,
+        garbage_count=report.garbage_count,
+        garbage_bytes=report.garbage_bytes,
+        expired_upload_count=report.expired_upload_count,
+        abandoned_part_count=report.abandoned_part_count,
+        sha256=report.digests,
+    )
 
 
 def _encode_manifest(manifest: Manifest) -> resources.Manifest:
