@@ -18,7 +18,9 @@ from mltrainer_common.ids import new_id
 from mltrainer_common.migrations import migrate
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.transactions import EventTransactions
+from mltrainer_registry.adapters.artifact_store import ContentArtifactStore
 from mltrainer_registry.adapters.change_log import SqlChangeReader
+from mltrainer_registry.adapters.evaluations import ContentEvaluations
 from mltrainer_registry.adapters.reader import SqlRegistryReader
 from mltrainer_registry.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_registry.application.create_version import CreateVersionHandler, VersionOutcome
@@ -80,7 +82,7 @@ class Attempts:
         event.spec.target.horizon_bars = 5
         event.spec.propose_alias = alias
         event.result.verdict = types.VERDICT_EDGE
-        event.result.metrics.add(name="r2", value=r2)
+        event.result.metrics.add(name="r2", value=r2, standard_error=0.01)
         event.result.leaderboard.add(catalogue_id="ridge", chosen=True)
         lineage = event.lineage
         lineage.training, lineage.attempt, lineage.study = training, token, f"studies/{study}"
@@ -105,7 +107,11 @@ class Registry:
         self.content = ContentStore(str(self.content_folder))
         self.follower = ChangeFollower(self.log, SqlRegistryReader(database), self.settings.buffered_changes)
         transactions = EventTransactions(database, "registry", OutboxSignal(), encode=to_message, clock=clock)
-        self.unit_of_work = SqlUnitOfWorkFactory(transactions, partial(follow_to, self.follower))
+        self.unit_of_work = SqlUnitOfWorkFactory(
+            transactions,
+            partial(follow_to, self.follower),
+            ContentEvaluations(ContentArtifactStore(self.content)),
+        )
         self.use = make_use_cases(
             self.settings,
             database=database,

@@ -19,6 +19,7 @@ from mltrainer_messaging.transactions import EventTransactions
 
 from mltrainer_registry.adapters.artifact_store import ContentArtifactStore
 from mltrainer_registry.adapters.change_log import SqlChangeReader
+from mltrainer_registry.adapters.evaluations import ContentEvaluations
 from mltrainer_registry.adapters.reader import SqlRegistryReader
 from mltrainer_registry.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
@@ -67,8 +68,9 @@ async def assemble(
     )
     await follower.load()
     transactions = EventTransactions(database, slug, signal, encode=to_message)
-    unit_of_work = SqlUnitOfWorkFactory(transactions, after_commit=partial(follow_to, follower))
     content = ContentStore(settings.artifact_url or str(platform.data_directory / "artifacts"))
+    evaluations = ContentEvaluations(ContentArtifactStore(content))
+    unit_of_work = SqlUnitOfWorkFactory(transactions, partial(follow_to, follower), evaluations)
     use_cases = make_use_cases(
         settings,
         database=database,

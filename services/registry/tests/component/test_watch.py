@@ -12,6 +12,7 @@ from mltrainer_registry.application.watch_models import Bookmark
 from mltrainer_registry.domain.aliases import Alias, Motive
 from mltrainer_registry.domain.changes import LoggedChange
 from mltrainer_registry.domain.errors import TooManyWatchersError, WatcherTooSlowError
+from mltrainer_registry.domain.gates import GateEvaluation
 from mltrainer_registry.domain.names import AliasName, VersionName
 from mltrainer_registry.domain.versions import ModelVersion, VersionState
 
@@ -26,6 +27,8 @@ def shown(item: LoggedChange | Bookmark) -> str:
             return f"{revision} v{version.name.number} {version.state}"
         case LoggedChange(revision=revision, resource=Alias() as alias):
             return f"{revision} {alias.name.alias} -> {alias.number}"
+        case LoggedChange(revision=revision, resource=GateEvaluation() as held):
+            return f"{revision} gate {held.alias.alias} v{held.version.number} {held.passed}"
     raise AssertionError(item)
 
 
@@ -85,7 +88,15 @@ async def test_a_watcher_from_a_revision_gets_every_change_since(registry: Any) 
     async with aclosing(registry.use.watch_models(start)) as items:
         seen = await until_bookmark(items)
 
-    assert seen == ["4 blue -> 1", "6 blue -> 2", "8 blue -> 1", "bookmark 8"]
+    assert seen == [
+        "3 gate blue v1 True",
+        "4 blue -> 1",
+        "5 gate blue v2 True",
+        "6 blue -> 2",
+        "7 gate blue v1 True",
+        "8 blue -> 1",
+        "bookmark 8",
+    ]
 
 
 async def test_a_revision_from_the_future_starts_over(registry: Any) -> None:
@@ -103,7 +114,7 @@ async def test_changes_arrive_live_in_order_and_once(registry: Any) -> None:
         await registry.make_version("trainings/t1", alias="champion")
         live = await until_bookmark(items)
 
-    assert live == ["1 v1 ACTIVE", "3 champion -> 1", "bookmark 3"]
+    assert live == ["1 v1 ACTIVE", "2 gate champion v1 True", "3 champion -> 1", "bookmark 3"]
 
 
 async def test_silence_is_filled_with_bookmarks(registry: Any) -> None:
@@ -122,7 +133,7 @@ async def test_every_instance_sees_the_changes_of_the_others(open_registry: Any)
         await other.follower.catch_up()
         live = await until_bookmark(items)
 
-    assert live == ["1 v1 ACTIVE", "3 champion -> 1", "bookmark 3"]
+    assert live == ["1 v1 ACTIVE", "2 gate champion v1 True", "3 champion -> 1", "bookmark 3"]
     assert other.follower.alias(AliasName("vol5", "champion")).number == 1
 
 

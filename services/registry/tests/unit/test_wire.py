@@ -11,7 +11,7 @@ from mltrainer.trainer.v1.events_pb2 import AttemptFailed, AttemptStarted
 from mltrainer_common.authorization import Role, unlisted_methods
 from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailableError
 from mltrainer_registry.domain import errors
-from mltrainer_registry.domain.changes import VersionArchived, VersionCreated
+from mltrainer_registry.domain.changes import VersionCreated
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import VersionName
 from mltrainer_registry.domain.versions import ModelVersion, VersionState
@@ -143,5 +143,3 @@ def test_a_version_keeps_the_report_of_its_attempt(attempts: Any) -> None:
     assert message.version.lineage == event.lineage  # type: ignore[attr-defined] # the union is a Message
     assert message.version.target == event.spec.target  # type: ignore[attr-defined] # the union is a Message
     assert (command.model, command.propose_alias, command.result.metric("r2")) == ("vol5", "champion", 0.25)
-    with pytest.raises(ValueError, match="told by no event"):
-        events.to_message(VersionArchived(version))

@@ -1,22 +1,24 @@
 """Writes and reads the log of all changes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 from mltrainer_common.database import Database, upsert
 from mltrainer_common.telemetry import current_traceparent
 from mltrainer_messaging.outbox import SqlOutbox
-from sqlalchemy import Select, and_, insert, select, tuple_, union_all, update
+from sqlalchemy import Select, and_, insert, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters import tables
+from mltrainer_registry.adapters.change_resources import ChangeKind, find_resources
+from mltrainer_registry.adapters.facts import OF_MODEL, add_facts, replace_tags
+from mltrainer_registry.adapters.governance import policy_row, promotion_row
 from mltrainer_registry.adapters.rows import (
-    Row,
+    details_row,
     evaluation_row,
     move_row,
     read_alias,
-    read_version,
     version_row,
 )
 from mltrainer_registry.domain.aliases import Alias, AliasMove
@@ -24,20 +26,18 @@ from mltrainer_registry.domain.changes import (
     AliasMoved,
     Change,
     GateEvaluated,
+    GatePolicyChanged,
     LoggedChange,
+    ModelUpdated,
+    PromotionDecided,
+    PromotionRequested,
     VersionArchived,
     VersionCreated,
+    VersionUpdated,
 )
-from mltrainer_registry.domain.names import AliasName, VersionName
-from mltrainer_registry.domain.versions import ModelVersion, VersionState
-
-_CREATED, _ARCHIVED, _MOVED, _EVALUATED = (
-    "VERSION_CREATED",
-    "VERSION_ARCHIVED",
-    "ALIAS_MOVED",
-    "GATE_EVALUATED",
-)
-_STATES = {_CREATED: VersionState.ACTIVE, _ARCHIVED: VersionState.ARCHIVED}
+from mltrainer_registry.domain.names import VersionName
+from mltrainer_registry.domain.promotions import Promotion
+from mltrainer_registry.domain.versions import Model, ModelVersion
 
 
 class SqlChangeLog:
@@ -62,20 +62,30 @@ class SqlChangeLog:
                 await self._create(version)
             case VersionArchived(version=version):
                 await self._archive(version)
+            case VersionUpdated(version=version):
+                await self._update_version(version)
+            case ModelUpdated(model=model):
+                await self._update_model(model)
             case AliasMoved(move=move):
                 await self._move(move)
             case GateEvaluated(evaluation=evaluation):
                 await self._insert(tables.gate_evaluation, evaluation_row(evaluation))
+            case PromotionRequested(promotion=promotion):
+                await self._insert(tables.promotion, promotion_row(promotion))
+            case PromotionDecided(promotion=promotion):
+                await self._decide(promotion)
+            case GatePolicyChanged(change=policy):
+                await self._insert(tables.gate_policy_change, policy_row(policy))
             case _:
                 assert_never(change)
         row = _log_row(change)
         await self._insert(tables.change, {**row, "traceparent": current_traceparent() or ""})
         await self._touch_model(row["model"], row["revision"])
-        if not isinstance(change, VersionArchived):
-            self._outbox.add(change)
+        self._outbox.add(change)
 
     async def _create(self, version: ModelVersion) -> None:
         await self._insert(tables.model_version, version_row(version))
+        await add_facts(self._connection, [version])
         row = {
             "model": version.name.model,
             "version_count": version.name.number,
@@ -91,6 +101,24 @@ class SqlChangeLog:
         here = and_(table.c.model == version.name.model, table.c.number == version.name.number)
         values = {"state": version.state, "state_revision": version.state_revision}
         await self._connection.execute(update(table).where(here).values(values))
+
+    async def _update_version(self, version: ModelVersion) -> None:
+        table, name = tables.model_version, version.name
+        here = and_(table.c.model == name.model, table.c.number == name.number)
+        values = {**details_row(version.details), "state_revision": version.state_revision}
+        await self._connection.execute(update(table).where(here).values(values))
+        await replace_tags(self._connection, name.model, name.number, version.details.tags)
+
+    async def _update_model(self, model: Model) -> None:
+        table = tables.model
+        values = {**details_row(model.details), "details_revision": model.revision}
+        await self._connection.execute(update(table).where(table.c.model == model.model).values(values))
+        await replace_tags(self._connection, model.model, OF_MODEL, model.details.tags)
+
+    async def _decide(self, promotion: Promotion) -> None:
+        table, name = tables.promotion, promotion.name
+        here = and_(table.c.model == name.model, table.c.number == name.number)
+        await self._connection.execute(update(table).where(here).values(promotion_row(promotion)))
 
     async def _move(self, move: AliasMove) -> None:
         await self._insert(tables.alias_move, move_row(move))
@@ -111,17 +139,37 @@ class SqlChangeLog:
 
 def _log_row(change: Change) -> dict[str, Any]:
     match change:
-        case VersionCreated(version=version):
-            return _row(version.revision, _CREATED, version.name, "", version.create_time)
-        case VersionArchived(version=version):
-            return _row(version.state_revision, _ARCHIVED, version.name, "", version.create_time)
+        case VersionCreated(version=it):
+            row = _row(it.revision, ChangeKind.VERSION_CREATED, it.name, "", it.create_time)
+        case VersionArchived(version=it):
+            row = _row(it.state_revision, ChangeKind.VERSION_ARCHIVED, it.name, "", it.create_time)
+        case VersionUpdated(version=it):
+            row = _row(it.state_revision, ChangeKind.VERSION_UPDATED, it.name, "", it.create_time)
+        case ModelUpdated(model=model, change_time=time):
+            name = VersionName(model.model, OF_MODEL)
+            row = _row(model.revision, ChangeKind.MODEL_UPDATED, name, "", time)
         case AliasMoved(move=move):
             target = move.alias.version(move.to_number)
-            return _row(move.revision, _MOVED, target, move.alias.alias, move.move_time)
+            row = _row(move.revision, ChangeKind.ALIAS_MOVED, target, move.alias.alias, move.move_time)
         case GateEvaluated(evaluation=held):
-            return _row(held.revision, _EVALUATED, held.version, held.alias.alias, held.evaluate_time)
+            alias = held.alias.alias
+            row = _row(held.revision, ChangeKind.GATE_EVALUATED, held.version, alias, held.evaluate_time)
+        case PromotionRequested(promotion=promotion) | PromotionDecided(promotion=promotion):
+            row = _promotion_row(promotion)
+        case GatePolicyChanged(change=policy):
+            name = VersionName(policy.name.model, policy.number)
+            kind = ChangeKind.GATE_POLICY_CHANGED
+            row = _row(policy.revision, kind, name, policy.name.alias, policy.update_time)
         case _:
             assert_never(change)
+    return row
+
+
+def _promotion_row(promotion: Promotion) -> dict[str, Any]:
+    decision, name = promotion.decision, VersionName(promotion.name.model, promotion.name.number)
+    kind = ChangeKind.PROMOTION_DECIDED if decision else ChangeKind.PROMOTION_REQUESTED
+    time = decision.decide_time if decision else promotion.create_time
+    return _row(promotion.revision, kind, name, promotion.alias.alias, time)
 
 
 def _row(revision: int, kind: str, version: VersionName, alias: str, change_time: Any) -> dict[str, Any]:
@@ -159,7 +207,13 @@ class SqlChangeReader:
 
     async def present_state(self, after: int, up_to: int, limit: int) -> Sequence[LoggedChange]:
         """Returns, of the changes in a range, those not overtaken by a later one of the same resource."""
-        columns: list[Any] = [tables.model_version.c.state_revision, tables.alias.c.revision]
+        columns: list[Any] = [
+            tables.model_version.c.state_revision,
+            tables.alias.c.revision,
+            tables.model.c.details_revision,
+            tables.promotion.c.revision,
+            tables.gate_policy_change.c.revision,
+        ]
         in_range = [
             select(column).where(column.between(after + 1, up_to)).order_by(column).limit(limit)
             for column in columns
@@ -171,28 +225,10 @@ class SqlChangeReader:
         async with self.database.snapshot() as connection:
             ordered = statement.order_by(tables.change.c.revision).limit(limit)
             rows = (await connection.execute(ordered)).all()
-            versions = await _versions(connection, [row for row in rows if row.kind in _STATES])
-        return [LoggedChange(row.revision, _resource(row, versions), row.traceparent) for row in rows]
+            found = await find_resources(connection, rows)
+        return [LoggedChange(row.revision, found.get(row.revision), row.traceparent) for row in rows]
 
 
 async def _head(connection: AsyncConnection) -> int:
     revision: int = (await connection.execute(select(tables.registry_head.c.revision))).scalar_one()
     return revision
-
-
-async def _versions(connection: AsyncConnection, rows: Sequence[Row]) -> dict[VersionName, ModelVersion]:
-    if not rows:
-        return {}
-    table = tables.model_version
-    wanted = tuple_(table.c.model, table.c.number).in_({(row.model, row.number) for row in rows})
-    found = [read_version(row) for row in await connection.execute(select(table).where(wanted))]
-    return {version.name: version for version in found}
-
-
-def _resource(row: Row, versions: dict[VersionName, ModelVersion]) -> ModelVersion | Alias | None:
-    if row.kind in _STATES:
-        version = versions[VersionName(row.model, row.number)]
-        return replace(version, state=_STATES[row.kind], state_revision=row.revision)
-    if row.kind == _MOVED:
-        return Alias(AliasName(row.model, row.alias), row.number, row.change_time, row.revision)
-    return None

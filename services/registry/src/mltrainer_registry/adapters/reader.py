@@ -7,12 +7,10 @@ from typing import Any, TypeVar
 
 from mltrainer_common.database import Database
 from sqlalchemy import Select, and_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters import queries, tables
 from mltrainer_registry.adapters.rows import (
     Row,
-    read_alias,
     read_evaluation,
     read_move,
     read_version,
@@ -37,7 +35,9 @@ class SqlRegistryReader:
     async def model(self, model: str) -> Model | None:
         """Returns a model."""
         async with self.database.snapshot() as connection:
-            found = await _models(connection, select(tables.model).where(tables.model.c.model == model))
+            found = await queries.find_models(
+                connection, select(tables.model).where(tables.model.c.model == model)
+            )
         return found[0] if found else None
 
     async def models(self, limit: int, cursor: str) -> Page[Model]:
@@ -45,7 +45,7 @@ class SqlRegistryReader:
         column = tables.model.c.model
         statement = select(tables.model).where(column > cursor).order_by(column).limit(limit + 1)
         async with self.database.snapshot() as connection:
-            return _page(await _models(connection, statement), limit, lambda model: model.model)
+            return _page(await queries.find_models(connection, statement), limit, lambda model: model.model)
 
     async def version(self, name: VersionName) -> ModelVersion | None:
         """Returns a version."""
@@ -103,20 +103,6 @@ class SqlRegistryReader:
             # One more than the page holds tells whether there is a next page.
             rows: Sequence[Row] = (await connection.execute(statement.limit(limit + 1))).all()
             return rows
-
-
-async def _models(connection: AsyncConnection, statement: Select[Any]) -> list[Model]:
-    rows = (await connection.execute(statement)).all()
-    table = tables.alias
-    wanted = select(table).where(table.c.model.in_([row.model for row in rows]))
-    aliases = [read_alias(row) for row in await connection.execute(wanted.order_by(table.c.alias))]
-    by_model: dict[str, list[Alias]] = {}
-    for alias in aliases:
-        by_model.setdefault(alias.name.model, []).append(alias)
-    return [
-        Model(row.model, row.version_count, tuple(by_model.get(row.model, ())), row.create_time, row.revision)
-        for row in rows
-    ]
 
 
 def _before(statement: Select[Any], column: Any, cursor: str) -> Select[Any]:

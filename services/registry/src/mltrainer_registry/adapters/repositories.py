@@ -11,16 +11,12 @@ from mltrainer_registry.adapters.rows import (
     read_alias,
     read_manifest,
     read_move,
-    read_policy,
 )
 from mltrainer_registry.application.ports import AnsweredRequest
 from mltrainer_registry.domain.aliases import Alias, AliasMove
-from mltrainer_registry.domain.gates import GatePolicy
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import AliasName, VersionName
 from mltrainer_registry.domain.versions import ModelVersion
-
-_ANY_ALIAS = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +59,6 @@ class SqlModelRepository:
         statement = select(table).where(of_alias).order_by(table.c.revision.desc()).limit(1)
         row = (await self.connection.execute(statement)).one_or_none()
         return read_move(row) if row else None
-
-    async def policy(self, alias: str) -> GatePolicy:
-        """Returns the conditions of an alias, or those of all aliases without their own."""
-        table = tables.gate_policy
-        rows = await self.connection.execute(select(table).where(table.c.alias.in_([alias, _ANY_ALIAS])))
-        by_alias = {row.alias: row.conditions for row in rows}
-        return read_policy(by_alias.get(alias, by_alias.get(_ANY_ALIAS, "[]")))
 
     async def answered(self, request_id: str) -> AnsweredRequest | None:
         """Returns what a request id was answered with."""

@@ -6,19 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from mltrainer_registry.domain.aliases import Alias, AliasMove
-from mltrainer_registry.domain.gates import (
-    Condition,
-    ConditionKind,
-    ConditionResult,
-    GateEvaluation,
-    GatePolicy,
-)
+from mltrainer_registry.domain.details import Details
+from mltrainer_registry.domain.gates import ConditionResult, GateEvaluation
 from mltrainer_registry.domain.manifests import ArtifactFile, Manifest
 from mltrainer_registry.domain.names import AliasName, VersionName
 from mltrainer_registry.domain.versions import (
+    NO_SIGNATURE,
+    Column,
     Lineage,
     ModelVersion,
     Result,
+    Signature,
     Target,
     Verdict,
     VersionState,
@@ -40,28 +38,33 @@ def version_row(version: ModelVersion) -> dict[str, Any]:
         "target_kind": version.target.kind,
         "horizon_bars": version.target.horizon_bars,
         "verdict": version.result.verdict,
-        "metrics": json.dumps(version.result.metrics),
+        "metrics": _metrics_json(version.result),
         "report": version.result.report,
         "create_time": version.create_time,
         "revision": version.revision,
         "state_revision": version.state_revision,
+        "owner": version.owner,
+        "signature": _signature_json(version.signature),
+        **details_row(version.details),
     }
 
 
 def read_version(row: Row) -> ModelVersion:
     """Reads a version."""
-    metrics = tuple((name, value) for name, value in json.loads(row.metrics))
     return ModelVersion(
         name=VersionName(row.model, row.number),
         state=VersionState(row.state),
         training=row.training,
         manifest=read_manifest(row.manifest),
         lineage=_read_lineage(row.lineage),
-        result=Result(Verdict(row.verdict), metrics, row.report),
+        result=_read_result(row),
         target=Target(row.target_kind, row.horizon_bars),
         create_time=row.create_time,
         revision=row.revision,
         state_revision=row.state_revision,
+        owner=row.owner,
+        signature=_read_signature(row.signature),
+        details=read_details(row),
     )
 
 
@@ -74,6 +77,46 @@ def read_manifest(text: str) -> Manifest:
     """Reads a manifest."""
     document = json.loads(text)
     return Manifest(document["digest"], tuple(ArtifactFile(**file) for file in document["files"]))
+
+
+def _metrics_json(result: Result) -> str:
+    errors = dict(result.errors)
+    return json.dumps([[name, value, errors.get(name)] for name, value in result.metrics])
+
+
+def _read_result(row: Row) -> Result:
+    # Releases before 0003 wrote no third element.
+    metrics = [(*metric, None)[:3] for metric in json.loads(row.metrics)]
+    return Result(
+        Verdict(row.verdict),
+        tuple((name, value) for name, value, _ in metrics),
+        row.report,
+        tuple((name, error) for name, _, error in metrics if error is not None),
+    )
+
+
+def _signature_json(signature: Signature) -> str:
+    if signature == NO_SIGNATURE:
+        return ""
+    sides = (signature.inputs, signature.outputs)
+    return json.dumps([[[column.name, column.data_type] for column in side] for side in sides])
+
+
+def _read_signature(text: str) -> Signature:
+    if not text:
+        return NO_SIGNATURE
+    inputs, outputs = (tuple(Column(*column) for column in side) for side in json.loads(text))
+    return Signature(inputs, outputs)
+
+
+def details_row(details: Details) -> dict[str, str]:
+    """Writes description and tags."""
+    return {"description": details.description, "tags": json.dumps(dict(details.tags), sort_keys=True)}
+
+
+def read_details(row: Row) -> Details:
+    """Reads description and tags."""
+    return Details(row.description, json.loads(row.tags))
 
 
 def _lineage_json(lineage: Lineage) -> str:
@@ -145,9 +188,3 @@ def read_evaluation(row: Row) -> GateEvaluation:
         evaluate_time=row.evaluate_time,
         revision=row.revision,
     )
-
-
-def read_policy(text: str) -> GatePolicy:
-    """Reads a list of `{"condition": …}`, with `metric` and `higher_is_better` where they matter."""
-    listed = (dict(condition) for condition in json.loads(text))
-    return GatePolicy(tuple(Condition(ConditionKind(one.pop("condition")), **one) for one in listed))

@@ -1,7 +1,18 @@
 """Names the tables of the registry as the code uses them; the migrations create them."""
 
 from mltrainer_common.database import UtcDateTime
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 _metadata = MetaData()
 
@@ -18,6 +29,9 @@ model = Table(
     Column("version_count", Integer, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("details_revision", BigInteger, nullable=False, index=True),
 )
 model_version = Table(
     "model_version",
@@ -37,6 +51,20 @@ model_version = Table(
     Column("revision", BigInteger, nullable=False),
     Column("state_revision", BigInteger, nullable=False, index=True),
     Column("origin", Text, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+)
+fact = Table(
+    "fact",
+    _metadata,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("value", String, primary_key=True),
+    Column("amount", Float),
 )
 alias = Table(
     "alias",
@@ -59,11 +87,35 @@ alias_move = Table(
     Column("reason", String, nullable=False),
     Column("move_time", UtcDateTime, nullable=False),
 )
-gate_policy = Table(
-    "gate_policy",
+gate_policy_change = Table(
+    "gate_policy_change",
     _metadata,
+    Column("model", String, primary_key=True),
     Column("alias", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
     Column("conditions", Text, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("update_time", UtcDateTime, nullable=False),
+    Column("revision", BigInteger, nullable=False, index=True),
+)
+promotion = Table(
+    "promotion",
+    _metadata,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("alias", String, nullable=False),
+    Column("version_number", Integer, nullable=False),
+    Column("expected_number", Integer),
+    Column("state", String, nullable=False),
+    Column("requester", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("request_id", String, unique=True),
+    Column("create_time", UtcDateTime, nullable=False),
+    Column("decider", String, nullable=False),
+    Column("decision_reason", String, nullable=False),
+    Column("decide_time", UtcDateTime),
+    Column("revision", BigInteger, nullable=False, index=True),
 )
 gate_evaluation = Table(
     "gate_evaluation",

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mltrainer_common.database import DatabaseDialect
 from mltrainer_messaging.inbox import SqlInbox
@@ -11,8 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters.change_log import SqlChangeLog
+from mltrainer_registry.adapters.evaluations import NoEvaluations
+from mltrainer_registry.adapters.governance import SqlPolicyRepository, SqlPromotionRepository
 from mltrainer_registry.adapters.repositories import SqlModelRepository, SqlTrainingRepository
 from mltrainer_registry.adapters.uploads import SqlUploadRepository
+from mltrainer_registry.application.gate_ports import EvaluationSource
 
 AfterCommit = Callable[[int], Awaitable[None]]
 """Called with the revision that a committed transaction has reached."""
@@ -21,11 +24,14 @@ AfterCommit = Callable[[int], Awaitable[None]]
 class SqlUnitOfWork:
     """Repositories that share a transaction."""
 
-    def __init__(self, transaction: EventTransaction) -> None:
+    def __init__(self, transaction: EventTransaction, evaluations: EvaluationSource) -> None:
         self.inbox: SqlInbox = transaction.inbox
         self.models = SqlModelRepository(transaction.connection)
         self.trainings = SqlTrainingRepository(transaction.connection)
         self.uploads = SqlUploadRepository(transaction.connection)
+        self.policies = SqlPolicyRepository(transaction.connection)
+        self.promotions = SqlPromotionRepository(transaction.connection)
+        self.evaluations = evaluations
         self.changes = SqlChangeLog(transaction.connection, transaction.outbox)
         self.is_committed = False
         self._transaction = transaction
@@ -42,13 +48,14 @@ class SqlUnitOfWorkFactory:
 
     transactions: EventTransactions
     after_commit: AfterCommit
+    evaluations: EvaluationSource = field(default_factory=NoEvaluations)
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[SqlUnitOfWork]:
         """Opens a unit of work; when it has committed changes, returns after this process holds them."""
         async with self.transactions.open() as transaction:
             await _take_turn(transaction.connection)
-            uow = SqlUnitOfWork(transaction)
+            uow = SqlUnitOfWork(transaction, self.evaluations)
             yield uow
         if uow.is_committed and uow.changes.last_revision:
             await self.after_commit(uow.changes.last_revision)

@@ -5,13 +5,26 @@ from datetime import datetime
 from enum import StrEnum
 
 from mltrainer_registry.application.ports import Clock, UnitOfWork, UnitOfWorkFactory
-from mltrainer_registry.application.promotion import evaluate_gate, point_alias
+from mltrainer_registry.application.promotion import (
+    ask_for_approval,
+    evaluate_gate,
+    point_alias,
+    proposal_motive,
+)
 from mltrainer_registry.domain.aliases import POLICY_ACTOR, Motive
 from mltrainer_registry.domain.changes import VersionCreated
 from mltrainer_registry.domain.errors import ManifestNotUploadedError
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import AliasName, VersionName, is_alias_id
-from mltrainer_registry.domain.versions import Lineage, ModelVersion, Result, Target, VersionState
+from mltrainer_registry.domain.versions import (
+    NO_SIGNATURE,
+    Lineage,
+    ModelVersion,
+    Result,
+    Signature,
+    Target,
+    VersionState,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +34,7 @@ class CreateVersion:
     Attributes:
         event_id: Lets an event take effect once; empty for what comes by a call.
         propose_alias: The alias that shall move to the version; empty where none shall.
+        owner: Who asked for the training; empty where unknown.
     """
 
     event_id: str
@@ -32,6 +46,8 @@ class CreateVersion:
     result: Result
     target: Target
     propose_alias: str
+    owner: str = ""
+    signature: Signature = NO_SIGNATURE
 
 
 class VersionOutcome(StrEnum):
@@ -40,6 +56,7 @@ class VersionOutcome(StrEnum):
     CREATED = "CREATED"
     PROMOTED = "PROMOTED"
     NOT_PROMOTED = "NOT_PROMOTED"
+    AWAITS_APPROVAL = "AWAITS_APPROVAL"
     ALIAS_INVALID = "ALIAS_INVALID"
     SEEN_BEFORE = "SEEN_BEFORE"
     STALE_TOKEN = "STALE_TOKEN"  # noqa: S105 - a fencing token is no secret
@@ -91,10 +108,14 @@ class CreateVersionHandler:
         name = AliasName(version.name.model, alias)
         present = await uow.models.alias(name)
         evaluation = await evaluate_gate(uow, name, version, present, version.create_time)
+        number, now = version.name.number, version.create_time
+        if evaluation.lacks_approval_only:
+            motive = proposal_motive(version)
+            _ = await ask_for_approval(uow, name, version, present, motive=motive, now=now)
+            return VersionOutcome.AWAITS_APPROVAL
         if not evaluation.passed:
             return VersionOutcome.NOT_PROMOTED
         motive = Motive(POLICY_ACTOR, f"{version.training} proposed it and the gate passed")
-        number, now = version.name.number, version.create_time
         _ = await point_alias(uow, name, present, number, motive=motive, now=now)
         return VersionOutcome.PROMOTED
 
@@ -115,4 +136,6 @@ async def _next_version(
         create_time=now,
         revision=revision,
         state_revision=revision,
+        owner=command.owner,
+        signature=command.signature,
     )

@@ -3,19 +3,14 @@
 from dataclasses import dataclass
 
 from mltrainer_registry.application.ports import AnsweredRequest, Clock, UnitOfWork, UnitOfWorkFactory
-from mltrainer_registry.application.promotion import evaluate_gate, point_alias
+from mltrainer_registry.application.promotion import evaluate_gate, point_alias, promotable, refusal
 from mltrainer_registry.domain.aliases import Alias, Motive, check_expectation, number_before
 from mltrainer_registry.domain.errors import (
     AliasNotFoundError,
-    GateNotPassedError,
     InvalidFieldError,
     RequestIdReusedError,
-    VersionArchivedError,
-    VersionNotFoundError,
 )
-from mltrainer_registry.domain.gates import GateEvaluation
 from mltrainer_registry.domain.names import AliasName, VersionName
-from mltrainer_registry.domain.versions import ModelVersion, VersionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,7 @@ class MoveAliasHandler:
         async with self.unit_of_work() as uow:
             if (answer := await _answered(uow, command)) is not None:
                 return answer
-            candidate = await _promotable(uow, command.version)
+            candidate = await promotable(uow, command.version)
             present = await uow.models.alias(command.name)
             check_expectation(command.name, present, command.expected)
             if present is not None and present.number == candidate.name.number:
@@ -80,7 +75,7 @@ class MoveAliasHandler:
                 moved = await point_alias(uow, command.name, present, number, motive=command.motive, now=now)
                 return await _answer(uow, command, moved)
             await uow.commit()
-        raise _refusal(evaluation)
+        raise refusal(evaluation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +99,7 @@ class RollBackAliasHandler:
                 raise AliasNotFoundError(str(command.name))
             if command.expected is not None:
                 check_expectation(command.name, last.result, command.expected)
-            earlier = await _promotable(uow, command.name.version(number_before(last)))
+            earlier = await promotable(uow, command.name.version(number_before(last)))
             number, now = earlier.name.number, self.clock.now()
             moved = await point_alias(uow, command.name, last.result, number, motive=command.motive, now=now)
             return await _answer(uow, command, moved)
@@ -124,18 +119,3 @@ async def _answer(uow: UnitOfWork, command: MoveAlias | RollBackAlias, alias: Al
         await uow.models.remember(AnsweredRequest(command.request_id, command.fingerprint, alias))
     await uow.commit()
     return alias
-
-
-async def _promotable(uow: UnitOfWork, name: VersionName) -> ModelVersion:
-    version = await uow.models.version(name)
-    if version is None:
-        raise VersionNotFoundError(str(name))
-    if version.state is VersionState.ARCHIVED:
-        raise VersionArchivedError(str(name))
-    return version
-
-
-def _refusal(evaluation: GateEvaluation) -> GateNotPassedError:
-    failed = tuple(result.condition for result in evaluation.failures)
-    detail = "; ".join(f"{result.condition}: {result.detail}" for result in evaluation.failures)
-    return GateNotPassedError(str(evaluation.alias), str(evaluation.version), failed, detail)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
+from mltrainer_registry.application.gate_ports import EvaluationSource, PolicyRepository, PromotionRepository
 from mltrainer_registry.domain.aliases import Alias, AliasMove
 from mltrainer_registry.domain.changes import Change, LoggedChange
-from mltrainer_registry.domain.gates import GateEvaluation, GatePolicy
+from mltrainer_registry.domain.gates import GateEvaluation
 from mltrainer_registry.domain.manifests import ArtifactFile, Manifest
 from mltrainer_registry.domain.names import AliasName, VersionName
 from mltrainer_registry.domain.uploads import HeldPart
@@ -67,10 +68,6 @@ class ModelRepository(Protocol):
 
     async def last_move(self, name: AliasName) -> AliasMove | None:
         """Returns the newest entry of an alias's history."""
-        ...
-
-    async def policy(self, alias: str) -> GatePolicy:
-        """Returns the conditions of an alias, or those of all aliases without their own."""
         ...
 
     async def answered(self, request_id: str) -> AnsweredRequest | None:
@@ -170,6 +167,12 @@ class UnitOfWork(Protocol):
     def trainings(self) -> TrainingRepository: ...
     @property
     def uploads(self) -> UploadRepository: ...
+    @property
+    def policies(self) -> PolicyRepository: ...
+    @property
+    def promotions(self) -> PromotionRepository: ...
+    @property
+    def evaluations(self) -> EvaluationSource: ...
     @property
     def changes(self) -> ChangeLog: ...
 

@@ -211,6 +211,44 @@ class TrainingHasVersionError(RegistryError):
 
 
 @dataclass(eq=False)
+class PolicyNotFoundError(RegistryError):
+    """No policy was ever set under this name, nor one that would hold for it."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class PromotionNotFoundError(RegistryError):
+    """Nobody has asked for it."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class PromotionDecidedError(RegistryError):
+    """The promotion was decided otherwise."""
+
+    name: str
+    state: str
+
+
+@dataclass(eq=False)
+class OwnPromotionError(RegistryError):
+    """Nobody may approve what they have asked for or trained themselves."""
+
+    name: str
+    approver: str
+
+
+@dataclass(eq=False)
+class InvalidFilterError(RegistryError):
+    """A filter does not follow the grammar; `position` counts characters from 1."""
+
+    position: int
+    description: str
+
+
+@dataclass(eq=False)
 class WatcherTooSlowError(RegistryError):
     """A watcher has fallen behind the buffer; it may resume from the revision it has seen."""
 

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 from mltrainer_registry.domain.errors import InvalidFieldError
 
+ANY = "-"
+"""Stands for every model or alias in the name of a policy."""
 _ID = r"[a-z0-9](?:[a-z0-9\-_.]{0,61}[a-z0-9])?"
 _MODEL = re.compile(rf"models/(?P<model>{_ID})")
 _VERSION = re.compile(rf"models/(?P<model>{_ID})/versions/(?P<number>[1-9][0-9]{{0,8}})")
 _ALIAS = re.compile(rf"models/(?P<model>{_ID})/aliases/(?P<alias>{_ID})")
+_PROMOTION = re.compile(rf"models/(?P<model>{_ID})/promotions/(?P<number>[1-9][0-9]{{0,8}})")
+_POLICY = re.compile(rf"models/(?P<model>{_ID}|-)/gatePolicies/(?P<alias>{_ID}|-)")
 _ALIAS_ID = re.compile(_ID)
 _TRAINING = re.compile(rf"trainings/{_ID}")
 _STUDY = re.compile(rf"studies/(?P<study>{_ID})")
@@ -40,6 +44,37 @@ class AliasName:
         return VersionName(self.model, number)
 
 
+@dataclass(frozen=True, slots=True)
+class PromotionName:
+    """Names a promotion; numbers count up from 1 within a model."""
+
+    model: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"models/{self.model}/promotions/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyName:
+    """Says for which alias of which model; `-` is any."""
+
+    model: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"models/{self.model}/gatePolicies/{self.alias}"
+
+    def closest_first(self) -> tuple["PolicyName", ...]:
+        """Lists where conditions are looked for, in this order."""
+        return (
+            self,
+            PolicyName(ANY, self.alias),
+            PolicyName(self.model, ANY),
+            PolicyName(ANY, ANY),
+        )
+
+
 def model_name(model: str) -> str:
     """Writes the name of a model."""
     return f"models/{model}"
@@ -60,6 +95,23 @@ def parse_alias(text: str, field: str = "name") -> AliasName:
     """Reads `models/{model}/aliases/{alias}`."""
     match = _match(_ALIAS, text, field, "models/{model}/aliases/{alias}")
     return AliasName(match["model"], match["alias"])
+
+
+def parse_promotion(text: str, field: str = "name") -> PromotionName:
+    """Reads `models/{model}/promotions/{promotion}`."""
+    match = _match(_PROMOTION, text, field, "models/{model}/promotions/{promotion}")
+    return PromotionName(match["model"], int(match["number"]))
+
+
+def parse_policy(text: str, field: str = "name") -> PolicyName:
+    """Reads `models/{model}/gatePolicies/{alias}`, each an id or `-`."""
+    match = _match(_POLICY, text, field, "models/{model}/gatePolicies/{alias}")
+    return PolicyName(match["model"], match["alias"])
+
+
+def parse_models(text: str, field: str = "parent") -> str | None:
+    """Returns the id within `models/{model}`, None for `models/-`."""
+    return None if text == "models/-" else parse_model(text, field)
 
 
 def is_alias_id(text: str) -> bool:

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from mltrainer_registry.domain.aliases import Alias
+from mltrainer_registry.domain.details import NO_DETAILS, Details
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import VersionName
 
@@ -47,10 +48,32 @@ class Lineage:
     environment_digest: str
     computation_key: str
     as_of_time: datetime | None
+    parent_version: str = ""
 
     def missing(self) -> tuple[str, ...]:
         """Names what would be needed to compute the version again and is unknown."""
-        return tuple(name for name in self.__slots__ if not getattr(self, name))
+        # Most versions have no parent.
+        needed = (name for name in self.__slots__ if name != "parent_version")
+        return tuple(name for name in needed if not getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that a version reads or answers."""
+
+    name: str
+    data_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The columns of a version in order; none where it has not reported them."""
+
+    inputs: tuple[Column, ...] = ()
+    outputs: tuple[Column, ...] = ()
+
+
+NO_SIGNATURE = Signature()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +83,31 @@ class Result:
     Attributes:
         metrics: Out-of-sample metrics by name.
         report: The whole report as the attempt sent it; the registry keeps it and reads no more of it.
+        errors: Standard errors of those metrics that have one.
     """
 
     verdict: Verdict
     metrics: tuple[tuple[str, float], ...]
     report: bytes
+    errors: tuple[tuple[str, float], ...] = ()
 
     def metric(self, name: str) -> float | None:
         """Returns a metric by name."""
         return dict(self.metrics).get(name)
 
+    def error(self, name: str) -> float | None:
+        """Returns the standard error of a metric."""
+        return dict(self.errors).get(name)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version; only its state ever changes.
+    """One version; only its state and its details ever change.
 
     Attributes:
         revision: Revision of the registry that created it.
-        state_revision: Revision of the registry that last changed its state.
+        state_revision: Revision of the registry that last changed its state or its details.
+        owner: Who asked for its training; empty where unknown.
     """
 
     name: VersionName
@@ -90,10 +120,13 @@ class ModelVersion:
     create_time: datetime
     revision: int
     state_revision: int
+    owner: str = ""
+    signature: Signature = NO_SIGNATURE
+    details: Details = NO_DETAILS
 
     @property
     def etag(self) -> str:
-        """Changes with the state."""
+        """Changes with the state and the details."""
         return f"r{self.state_revision}"
 
 
@@ -106,6 +139,7 @@ class Model:
     aliases: tuple[Alias, ...]
     create_time: datetime
     revision: int
+    details: Details = NO_DETAILS
 
     @property
     def etag(self) -> str:

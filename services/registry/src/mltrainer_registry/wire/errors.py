@@ -11,7 +11,7 @@ from mltrainer_registry.wire.times import time_text
 def to_rpc_error(error: Exception) -> RpcError | None:
     """Returns the answer to an error; None for one that is not the registry's."""
     if isinstance(error, errors.RegistryError):
-        kinds = (_missing, _race, _state, _delivery, _input, _limit, _upload)
+        kinds = (_missing, _race, _state, _governance, _delivery, _input, _limit, _upload)
         return next((answer for kind in kinds if (answer := kind(error)) is not None), None)
     match error:
         case DatabaseUnavailableError():
@@ -68,6 +68,27 @@ def _state(error: errors.RegistryError) -> RpcError | None:
         case errors.NoEarlierVersionError(name=name):
             message = f"{name} has pointed to one version only"
             return _refuse(code, "NO_EARLIER_VERSION", message, name=name)
+    return None
+
+
+def _governance(error: errors.RegistryError) -> RpcError | None:
+    match error:
+        case errors.PolicyNotFoundError(name=name):
+            return _refuse("NOT_FOUND", "POLICY_NOT_FOUND", f"{name} was never set", name=name)
+        case errors.PromotionNotFoundError(name=name):
+            return _refuse("NOT_FOUND", "PROMOTION_NOT_FOUND", f"{name} does not exist", name=name)
+        case errors.PromotionDecidedError(name=name, state=state):
+            message = f"{name} is {state.lower()} already"
+            return _refuse("FAILED_PRECONDITION", "PROMOTION_DECIDED", message, name=name, state=state)
+        case errors.OwnPromotionError(name=name, approver=approver):
+            message = (
+                f"{approver or 'nobody'} cannot approve {name}: it takes somebody who did not ask for it"
+            )
+            return _refuse("PERMISSION_DENIED", "OWN_PROMOTION", message, name=name, approver=approver)
+        case errors.InvalidFilterError(position=position, description=description):
+            message = f"the filter {description} (at character {position})"
+            facts = {"position": str(position), "description": description}
+            return _refuse("INVALID_ARGUMENT", "INVALID_FILTER", message, **facts)
     return None
 
 

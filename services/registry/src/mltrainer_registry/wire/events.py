@@ -1,17 +1,47 @@
 """Translates events: those of attempts into commands, changes of the registry into events."""
 
+from typing import Any, assert_never
+
 from google.protobuf.message import Message
 from mltrainer.registry.v1 import events_pb2 as events
 from mltrainer.trainer.v1 import events_pb2 as trainer_events
 
 from mltrainer_registry.application.create_version import CreateVersion
 from mltrainer_registry.application.observe_attempt import ObserveAttempt
-from mltrainer_registry.domain.changes import AliasMoved, Change, GateEvaluated, VersionCreated
+from mltrainer_registry.domain.changes import (
+    AliasMoved,
+    Change,
+    GateEvaluated,
+    GatePolicyChanged,
+    ModelUpdated,
+    PromotionDecided,
+    PromotionRequested,
+    VersionArchived,
+    VersionCreated,
+    VersionUpdated,
+)
 from mltrainer_registry.domain.names import check_training, model_name, model_of_study
-from mltrainer_registry.wire.resources import encode_evaluation, encode_move, encode_version
-from mltrainer_registry.wire.results import decode_lineage, decode_result, decode_target
+from mltrainer_registry.domain.promotions import Promotion
+from mltrainer_registry.wire.governance import encode_policy, encode_promotion
+from mltrainer_registry.wire.resources import (
+    encode_evaluation,
+    encode_model,
+    encode_move,
+    encode_version,
+)
+from mltrainer_registry.wire.results import decode_lineage, decode_result, decode_signature, decode_target
 
-PUBLISHED = (events.VersionCreated, events.GateEvaluated, events.AliasMoved)
+PUBLISHED = (
+    events.VersionCreated,
+    events.VersionUpdated,
+    events.VersionArchived,
+    events.ModelUpdated,
+    events.GateEvaluated,
+    events.AliasMoved,
+    events.PromotionRequested,
+    events.PromotionDecided,
+    events.GatePolicyChanged,
+)
 
 
 def to_create_version(event_id: str, event: trainer_events.AttemptSucceeded) -> CreateVersion:
@@ -26,6 +56,8 @@ def to_create_version(event_id: str, event: trainer_events.AttemptSucceeded) -> 
         result=decode_result(event.result),
         target=decode_target(event.spec.target),
         propose_alias=event.spec.propose_alias,
+        owner=event.spec.owner,
+        signature=decode_signature(event.result.signature),
     )
 
 
@@ -40,19 +72,48 @@ def failed(event_id: str, event: trainer_events.AttemptFailed) -> ObserveAttempt
 
 
 def to_message(change: Change) -> Message:
-    """Encodes a change as its event.
-
-    Raises:
-        ValueError: The change is told by no event.
-    """
+    """Encodes a change as its event."""
     match change:
-        case VersionCreated(version=version):
-            model, encoded = model_name(version.name.model), encode_version(version)
-            return events.VersionCreated(model=model, version=encoded, revision=version.revision)
+        case VersionCreated() | VersionUpdated() | VersionArchived():
+            message = _version_event(change)
+        case ModelUpdated(model=it):
+            name = model_name(it.model)
+            message = events.ModelUpdated(model=name, resource=encode_model(it), revision=it.revision)
         case AliasMoved(move=move):
-            model = model_name(move.alias.model)
-            return events.AliasMoved(model=model, move=encode_move(move), revision=move.revision)
+            name = model_name(move.alias.model)
+            message = events.AliasMoved(model=name, move=encode_move(move), revision=move.revision)
         case GateEvaluated(evaluation=held):
-            model, evaluation = model_name(held.version.model), encode_evaluation(held)
-            return events.GateEvaluated(model=model, evaluation=evaluation, revision=held.revision)
-    raise ValueError(f"{type(change).__name__} is told by no event")
+            name, evaluation = model_name(held.version.model), encode_evaluation(held)
+            message = events.GateEvaluated(model=name, evaluation=evaluation, revision=held.revision)
+        case PromotionRequested(promotion=it):
+            message = events.PromotionRequested(**_promotion_fields(it))
+        case PromotionDecided(promotion=it):
+            message = events.PromotionDecided(**_promotion_fields(it))
+        case GatePolicyChanged(change=it):
+            name, policy = model_name(it.name.model), encode_policy(it)
+            message = events.GatePolicyChanged(model=name, gate_policy=policy, revision=it.revision)
+        case _:
+            assert_never(change)
+    return message
+
+
+def _version_event(change: VersionCreated | VersionUpdated | VersionArchived) -> Message:
+    kinds = {
+        VersionCreated: events.VersionCreated,
+        VersionUpdated: events.VersionUpdated,
+        VersionArchived: events.VersionArchived,
+    }
+    version = change.version
+    return kinds[type(change)](
+        model=model_name(version.name.model),
+        version=encode_version(version),
+        revision=version.state_revision,
+    )
+
+
+def _promotion_fields(promotion: Promotion) -> dict[str, Any]:
+    return {
+        "model": model_name(promotion.name.model),
+        "promotion": encode_promotion(promotion),
+        "revision": promotion.revision,
+    }

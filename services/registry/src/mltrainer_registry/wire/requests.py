@@ -14,7 +14,7 @@ from mltrainer_registry.domain.aliases import Motive
 from mltrainer_registry.domain.errors import InvalidFieldError, InvalidUploadError
 from mltrainer_registry.domain.manifests import ArtifactFile
 from mltrainer_registry.domain.names import check_training, parse_alias, parse_model, parse_version
-from mltrainer_registry.wire.results import decode_lineage, decode_result, decode_target
+from mltrainer_registry.wire.results import decode_lineage, decode_result, decode_signature, decode_target
 
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1_000
@@ -58,6 +58,8 @@ def to_create_version(request: api.CreateModelVersionRequest) -> CreateVersion:
         result=decode_result(version.result),
         target=decode_target(version.target),
         propose_alias="",
+        owner=version.owner,
+        signature=decode_signature(version.result.signature),
     )
 
 

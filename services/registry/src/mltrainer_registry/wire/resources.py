@@ -14,8 +14,11 @@ from mltrainer_registry.domain.changes import LoggedChange
 from mltrainer_registry.domain.gates import GateEvaluation
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import model_name
+from mltrainer_registry.domain.policies import PolicyChange
+from mltrainer_registry.domain.promotions import Promotion
 from mltrainer_registry.domain.uploads import PART_BYTES, HeldFile
 from mltrainer_registry.domain.versions import Lineage, Model, ModelVersion, Target, VersionState
+from mltrainer_registry.wire.governance import encode_policy, encode_promotion
 from mltrainer_registry.wire.times import to_timestamp
 
 _STATES = {
@@ -32,6 +35,8 @@ def encode_model(model: Model) -> resources.Model:
         aliases=map(encode_alias, model.aliases),
         create_time=to_timestamp(model.create_time),
         etag=model.etag,
+        description=model.details.description,
+        tags=dict(model.details.tags),
         revision=model.revision,
     )
 
@@ -50,6 +55,9 @@ def encode_version(version: ModelVersion) -> resources.ModelVersion:
         create_time=to_timestamp(version.create_time),
         revision=version.revision,
         etag=version.etag,
+        description=version.details.description,
+        tags=dict(version.details.tags),
+        owner=version.owner,
         update_revision=version.state_revision,
     )
 
@@ -84,7 +92,14 @@ def encode_evaluation(evaluation: GateEvaluation) -> resources.GateEvaluation:
         alias=str(evaluation.alias),
         passed=evaluation.passed,
         conditions=[
-            resources.GateCondition(condition=held.condition, passed=held.passed, detail=held.detail)
+            resources.GateCondition(
+                condition=held.condition,
+                passed=held.passed,
+                detail=held.detail,
+                estimate=held.estimate,
+                standard_error=held.standard_error,
+                bound=held.bound,
+            )
             for held in evaluation.results
         ],
         evaluate_time=to_timestamp(evaluation.evaluate_time),
@@ -101,6 +116,14 @@ def encode_watch_item(item: LoggedChange | Bookmark) -> api.WatchModelsResponse:
             response.version.CopyFrom(encode_version(version))
         case Alias() as alias:
             response.alias.CopyFrom(encode_alias(alias))
+        case Model() as model:
+            response.model.CopyFrom(encode_model(model))
+        case GateEvaluation() as evaluation:
+            response.gate_evaluation.CopyFrom(encode_evaluation(evaluation))
+        case Promotion() as promotion:
+            response.promotion.CopyFrom(encode_promotion(promotion))
+        case PolicyChange() as policy:
+            response.gate_policy.CopyFrom(encode_policy(policy))
     return response
 
 
@@ -145,6 +168,7 @@ def _encode_lineage(lineage: Lineage) -> trainer.Lineage:
         as_of=to_timestamp(lineage.as_of_time) if lineage.as_of_time else None,
         study=lineage.study,
         computation_key=lineage.computation_key,
+        parent_version=lineage.parent_version,
     )
 
 

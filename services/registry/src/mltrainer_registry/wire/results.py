@@ -3,7 +3,8 @@
 from mltrainer.trainer.v1 import resources_pb2 as trainer
 from mltrainer.types.v1 import types_pb2 as types
 
-from mltrainer_registry.domain.versions import Lineage, Result, Target, Verdict
+from mltrainer_registry.domain.names import parse_version
+from mltrainer_registry.domain.versions import Column, Lineage, Result, Signature, Target, Verdict
 from mltrainer_registry.wire.times import from_timestamp
 
 
@@ -20,6 +21,7 @@ def decode_lineage(lineage: trainer.Lineage) -> Lineage:
         environment_digest=lineage.environment_digest,
         computation_key=lineage.computation_key,
         as_of_time=from_timestamp(lineage.as_of) if lineage.HasField("as_of") else None,
+        parent_version=_parent(lineage.parent_version),
     )
 
 
@@ -27,7 +29,23 @@ def decode_result(result: trainer.AttemptResult) -> Result:
     """Decodes what an attempt found."""
     verdict = types.Verdict.Name(result.verdict).removeprefix("VERDICT_")
     metrics = tuple((metric.name, metric.value) for metric in result.metrics)
-    return Result(Verdict(verdict), metrics, result.SerializeToString(deterministic=True))
+    errors = tuple(
+        (metric.name, metric.standard_error) for metric in result.metrics if metric.HasField("standard_error")
+    )
+    return Result(Verdict(verdict), metrics, result.SerializeToString(deterministic=True), errors)
+
+
+def decode_signature(signature: trainer.ModelSignature) -> Signature:
+    """Decodes the columns that a version reads and answers."""
+    inputs, outputs = (
+        tuple(Column(column.name, column.data_type) for column in side)
+        for side in (signature.inputs, signature.outputs)
+    )
+    return Signature(inputs, outputs)
+
+
+def _parent(name: str) -> str:
+    return str(parse_version(name, "lineage.parent_version")) if name else ""
 
 
 def decode_target(target: types.Target) -> Target:
