@@ -59,6 +59,8 @@ def test_spools_of_killed_processes_are_found_by_their_age(tmp_path: Path) -> No
     os.utime(old, times=((now - timedelta(days=2)).timestamp(),) * 2)
 
     assert store.folder.old_spools(now - timedelta(days=1)) == [old]
+    with store.upload():
+        assert set(store.folder.old_spools(now + timedelta(days=1))) == {old, young}
 
 
 def test_altered_content_is_never_returned(tmp_path: Path) -> None:

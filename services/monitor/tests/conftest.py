@@ -18,7 +18,7 @@ from mltrainer_common.service import start_service
 from mltrainer_common.settings import PlatformSettings
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.transactions import EventTransactions
-from mltrainer_models import ModelReference, summarise_reference
+from mltrainer_models import ModelReference, model_store_url, summarise_reference
 from mltrainer_monitor.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_monitor.bootstrap import assemble
 from mltrainer_monitor.settings import MonitorSettings
@@ -40,7 +40,8 @@ class Make:
         return summarise_reference(NAMES, random.normal(size=(rows, 2)), random.normal(size=rows))
 
     def stored_reference(self, data_directory: Path) -> str:
-        return ContentStore(str(data_directory / "artifacts")).put_bytes(self.reference().to_bytes())
+        store = ContentStore(model_store_url(str(data_directory / "artifacts")))
+        return store.put_bytes(self.reference().to_bytes())
 
     def version(self, number: int = 1, digest: str = "", model: str = MODEL) -> VersionCreated:
         event = VersionCreated(model=model, revision=number)

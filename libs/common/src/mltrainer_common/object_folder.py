@@ -1,5 +1,6 @@
 """Keeps whole files in a directory or an object store: each appears at once and durable, or not at all."""
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ class ObjectFolder:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
+            # Until its writer has ended, nobody takes it for abandoned, however slow it is.
+            fcntl.flock(spool, fcntl.LOCK_EX)
             try:
                 yield spool
             finally:
@@ -126,7 +129,7 @@ class ObjectFolder:
         folder = Path(self.root) / _SPOOLS
         if not self.is_local or not folder.is_dir():
             return []
-        return [path for path in folder.iterdir() if _modified(path) < before.timestamp()]
+        return [path for path in folder.iterdir() if _is_abandoned(path, before)]
 
     def uri(self, name: str) -> str:
         """Returns where a file lies, for messages to other services and people."""
@@ -197,8 +200,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _modified(path: Path) -> float:
+def _is_abandoned(path: Path, before: datetime) -> bool:
     try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return float("inf")
+        with path.open("rb") as spool:
+            fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.fstat(spool.fileno()).st_mtime < before.timestamp()
+    except (FileNotFoundError, BlockingIOError):
+        return False

@@ -12,6 +12,7 @@ from mltrainer_models.artifact import (
     Manifest,
     ManifestEntry,
     ModelArtifact,
+    model_store_url,
 )
 from mltrainer_models.canonical import canonical_digest
 from mltrainer_models.computation_key import (
@@ -61,6 +62,7 @@ __all__ = [
     "explain_difference",
     "floor_to_closed_bar",
     "load_predictor",
+    "model_store_url",
     "pack_trees",
     "read_evaluation",
     "read_reference",

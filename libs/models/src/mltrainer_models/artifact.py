@@ -14,6 +14,14 @@ COMPANION_FILES = frozenset({REFERENCE_FILE, EVALUATION_FILE})
 """Files that travel with a model and say nothing about its identity: no prediction depends on them."""
 
 
+def model_store_url(artifact_url: str) -> str:
+    """Names the place of models within the store that all services share.
+
+    It is the registry's own: whatever lies there and belongs to no version is garbage.
+    """
+    return f"{artifact_url.rstrip('/')}/models"
+
+
 class ArtifactError(Exception):
     """The bytes are not a model this version can load."""
 

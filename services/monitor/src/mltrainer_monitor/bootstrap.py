@@ -16,6 +16,7 @@ from mltrainer_messaging.kafka import KafkaBroker
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
+from mltrainer_models import model_store_url
 
 from mltrainer_monitor.adapters.reference_store import ContentStoreReferences
 from mltrainer_monitor.adapters.scrape_targets import ConsulTargets, EndpointsFileTargets
@@ -72,7 +73,8 @@ async def assemble(
         instance=platform.instance,
         instruments=instruments,
     )
-    store = ContentStore(settings.artifact_url or str(platform.data_directory / "artifacts"))
+    artifact_url = settings.artifact_url or str(platform.data_directory / "artifacts")
+    store = ContentStore(model_store_url(artifact_url))
     evaluate = EvaluateDriftHandler(
         unit_of_work, ContentStoreReferences(store), clock, settings.drift_level, settings.window_rows
     )

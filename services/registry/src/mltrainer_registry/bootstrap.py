@@ -16,6 +16,7 @@ from mltrainer_messaging.kafka import KafkaBroker
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
+from mltrainer_models import model_store_url
 
 from mltrainer_registry.adapters.artifact_store import ContentArtifactStore
 from mltrainer_registry.adapters.change_log import SqlChangeReader
@@ -40,6 +41,7 @@ from mltrainer_registry.application.watch_models import WatchModelsHandler
 from mltrainer_registry.domain.uploads import UploadLimits
 from mltrainer_registry.entrypoints.events import consumer_group
 from mltrainer_registry.entrypoints.follow import follow, follow_to
+from mltrainer_registry.entrypoints.garbage import GarbageLoop, GarbageMetrics
 from mltrainer_registry.entrypoints.grpc_api import RegistryApi, RegistryUseCases
 from mltrainer_registry.settings import RegistrySettings
 from mltrainer_registry.wire.errors import to_rpc_error
@@ -68,7 +70,8 @@ async def assemble(
     )
     await follower.load()
     transactions = EventTransactions(database, slug, signal, encode=to_message)
-    content = ContentStore(settings.artifact_url or str(platform.data_directory / "artifacts"))
+    artifact_url = settings.artifact_url or str(platform.data_directory / "artifacts")
+    content = ContentStore(model_store_url(artifact_url))
     evaluations = ContentEvaluations(ContentArtifactStore(content))
     unit_of_work = SqlUnitOfWorkFactory(transactions, partial(follow_to, follower), evaluations)
     use_cases = make_use_cases(
@@ -91,6 +94,9 @@ async def assemble(
         instance=platform.instance,
         instruments=instruments,
     )
+    garbage = GarbageLoop(
+        use_cases.collect_garbage, GarbageMetrics(context.telemetry.registry), settings.garbage_interval_s
+    )
     return ServiceParts(
         servicers=[partial(add_RegistryServiceServicer_to_server, RegistryApi(use_cases))],
         roles=ROLES,
@@ -99,6 +105,7 @@ async def assemble(
             "relay": relay.run,
             "consumer": partial(broker.consume, group),
             "follower": partial(follow, follower, settings.change_poll_s),
+            **({"garbage": garbage.run} if settings.garbage_interval_s else {}),
         },
         limits=_LIMITS,
     )

@@ -17,6 +17,7 @@ from mltrainer_messaging.kafka import KafkaBroker
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
+from mltrainer_models import model_store_url
 from prometheus_client import Gauge
 
 from mltrainer_serving.adapters.deployment_repository import SqlDeploymentRepository
@@ -70,7 +71,8 @@ async def assemble(
         registry=context.telemetry.registry,
     )
     dropped.set_function(lambda: log.dropped_count)
-    store = ContentStore(settings.artifact_url or str(platform.data_directory / "artifacts"))
+    artifact_url = settings.artifact_url or str(platform.data_directory / "artifacts")
+    store = ContentStore(model_store_url(artifact_url))
     registry = RegistryServiceStub(context.channel("registry", idempotent_methods=WATCH_METHODS))
     follower = FollowRegistry(
         routes,

@@ -26,7 +26,7 @@ from mltrainer_common.content_store import ContentStore
 from mltrainer_common.errors import RpcFailure
 from mltrainer_common.service import RunningService, ServiceContext, ServiceParts, start_service
 from mltrainer_common.settings import PlatformSettings
-from mltrainer_models import LinearModel, ModelDescription, ModelTarget
+from mltrainer_models import LinearModel, ModelDescription, ModelTarget, model_store_url
 from mltrainer_serving.bootstrap import assemble
 from mltrainer_serving.settings import ServingSettings
 from pydantic_settings import BaseSettings
@@ -83,7 +83,7 @@ async def _serving(directory: Path) -> AsyncIterator[RunningService]:
 def _publish(directory: Path, number: int, intercept: float) -> ModelVersion:
     description = ModelDescription("ridge", ModelTarget("LOG_REALIZED_VARIANCE", 5), NAMES)
     model = LinearModel(description, np.zeros(2), np.ones(2), np.array([1.0, 2.0]), intercept)
-    store = ContentStore(str(directory / "artifacts"))
+    store = ContentStore(model_store_url(str(directory / "artifacts")))
     version = ModelVersion(name=f"models/vol5/versions/{number}", number=number)
     for path, content in model.to_artifact().files.items():
         version.manifest.files.add(path=path, sha256=store.put_bytes(content), size_bytes=len(content))
@@ -166,7 +166,7 @@ async def test_altered_bytes_are_refused_and_the_old_version_stays(tmp_path: Pat
         await _until_answered(_stub(running), 1)
         tampered = _publish(tmp_path, 2, 10.0)
         for file in tampered.manifest.files:
-            path = tmp_path / "artifacts" / "sha256" / file.sha256[:2] / file.sha256
+            path = tmp_path / "artifacts" / "models" / "sha256" / file.sha256[:2] / file.sha256
             if file.path == "intercept.npy":
                 path.chmod(0o644)
                 path.write_bytes(path.read_bytes()[:-1] + b"\x01")
