@@ -21,6 +21,7 @@ from mltrainer_models import model_store_url
 from mltrainer_registry.adapters.artifact_store import ContentArtifactStore
 from mltrainer_registry.adapters.change_log import SqlChangeReader
 from mltrainer_registry.adapters.evaluations import ContentEvaluations
+from mltrainer_registry.adapters.governance_reader import SqlGovernanceReader
 from mltrainer_registry.adapters.reader import SqlRegistryReader
 from mltrainer_registry.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
@@ -30,18 +31,25 @@ from mltrainer_registry.application.follow_changes import ChangeFollower
 from mltrainer_registry.application.move_alias import MoveAliasHandler, RollBackAliasHandler
 from mltrainer_registry.application.observe_attempt import ObserveAttemptHandler
 from mltrainer_registry.application.ports import Clock
+from mltrainer_registry.application.promote_version import (
+    DecidePromotionHandler,
+    RequestPromotionHandler,
+)
 from mltrainer_registry.application.read_models import (
     DownloadArtifactHandler,
     GetAliasHandler,
     GetModelHandler,
 )
 from mltrainer_registry.application.request_version import RequestVersionHandler
+from mltrainer_registry.application.set_policy import SetPolicyHandler
+from mltrainer_registry.application.update_details import UpdateModelHandler, UpdateVersionHandler
 from mltrainer_registry.application.upload_artifact import GetUploadHandler, UploadArtifactHandler
 from mltrainer_registry.application.watch_models import WatchModelsHandler
 from mltrainer_registry.domain.uploads import UploadLimits
 from mltrainer_registry.entrypoints.events import consumer_group
 from mltrainer_registry.entrypoints.follow import follow, follow_to
 from mltrainer_registry.entrypoints.garbage import GarbageLoop, GarbageMetrics
+from mltrainer_registry.entrypoints.governance_api import GovernanceUseCases
 from mltrainer_registry.entrypoints.grpc_api import RegistryApi, RegistryUseCases
 from mltrainer_registry.settings import RegistrySettings
 from mltrainer_registry.wire.errors import to_rpc_error
@@ -146,4 +154,12 @@ def make_use_cases(
             least_grace=timedelta(seconds=settings.least_garbage_grace_s),
         ),
         download_artifact=DownloadArtifactHandler(follower, artifacts),
+        governance=GovernanceUseCases(
+            reader=SqlGovernanceReader(database),
+            set_policy=SetPolicyHandler(unit_of_work, clock),
+            request_promotion=RequestPromotionHandler(unit_of_work, clock),
+            decide_promotion=DecidePromotionHandler(unit_of_work, clock),
+            update_model=UpdateModelHandler(unit_of_work, clock),
+            update_version=UpdateVersionHandler(unit_of_work),
+        ),
     )

@@ -109,6 +109,14 @@ class SqlPolicyRepository:
         """Returns the policy that holds for an alias."""
         return await closest_policy(self.connection, name)
 
+    async def latest(self, name: PolicyName) -> PolicyChange | None:
+        """Returns the newest policy of exactly this name."""
+        table = tables.gate_policy_change
+        here = and_(table.c.model == name.model, table.c.alias == name.alias)
+        statement = select(table).where(here).order_by(table.c.number.desc()).limit(1)
+        row = (await self.connection.execute(statement)).one_or_none()
+        return read_policy_change(row) if row else None
+
 
 @dataclass(frozen=True, slots=True)
 class SqlPromotionRepository:

@@ -16,7 +16,7 @@ from mltrainer_registry.adapters.rows import (
     read_version,
 )
 from mltrainer_registry.adapters.uploads import find_claimed
-from mltrainer_registry.application.ports import Page
+from mltrainer_registry.application.paging import Page
 from mltrainer_registry.domain.aliases import Alias, AliasMove
 from mltrainer_registry.domain.errors import InvalidFieldError
 from mltrainer_registry.domain.gates import GateEvaluation

@@ -16,7 +16,7 @@ from mltrainer_registry.application.ports import AnsweredRequest
 from mltrainer_registry.domain.aliases import Alias, AliasMove
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import AliasName, VersionName
-from mltrainer_registry.domain.versions import ModelVersion
+from mltrainer_registry.domain.versions import Model, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ class SqlModelRepository:
         """Returns the number of the newest version."""
         statement = select(tables.model.c.version_count).where(tables.model.c.model == model)
         return (await self.connection.execute(statement)).scalar_one_or_none() or 0
+
+    async def model(self, model: str) -> Model | None:
+        """Returns a model."""
+        wanted = select(tables.model).where(tables.model.c.model == model)
+        return next(iter(await queries.find_models(self.connection, wanted)), None)
 
     async def version(self, name: VersionName) -> ModelVersion | None:
         """Returns a version."""

@@ -4,10 +4,11 @@ from typing import Protocol
 
 from mltrainer_models.evaluation import ModelEvaluation
 
+from mltrainer_registry.application.paging import Page
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import AliasName, PolicyName, PromotionName, VersionName
 from mltrainer_registry.domain.policies import PolicyChange
-from mltrainer_registry.domain.promotions import Promotion
+from mltrainer_registry.domain.promotions import Promotion, PromotionState
 
 
 class PolicyRepository(Protocol):
@@ -15,6 +16,36 @@ class PolicyRepository(Protocol):
 
     async def closest(self, name: PolicyName) -> PolicyChange | None:
         """Returns the policy that holds for an alias: its own or the closest default."""
+        ...
+
+    async def latest(self, name: PolicyName) -> PolicyChange | None:
+        """Returns the newest policy of exactly this name."""
+        ...
+
+
+class GovernanceReader(Protocol):
+    """Lists policies and promotions outside any write transaction."""
+
+    async def policy(self, name: PolicyName) -> PolicyChange | None:
+        """Returns the policy that holds for an alias: its own or the closest default."""
+        ...
+
+    async def policies(self, limit: int, cursor: str) -> Page[PolicyChange]:
+        """Lists the newest policy of each name, by name."""
+        ...
+
+    async def policy_changes(self, name: PolicyName, limit: int, cursor: str) -> Page[PolicyChange]:
+        """Lists the history of a policy, newest first."""
+        ...
+
+    async def promotion(self, name: PromotionName) -> Promotion | None:
+        """Returns a promotion."""
+        ...
+
+    async def promotions(
+        self, model: str | None, state: PromotionState | None, limit: int, cursor: str
+    ) -> Page[Promotion]:
+        """Lists the promotions of a model, or of all models by name, newest first."""
         ...
 
 

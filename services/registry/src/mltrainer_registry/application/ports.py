@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from mltrainer_registry.application.gate_ports import EvaluationSource, PolicyRepository, PromotionRepository
+from mltrainer_registry.application.paging import Page
 from mltrainer_registry.domain.aliases import Alias, AliasMove
 from mltrainer_registry.domain.changes import Change, LoggedChange
 from mltrainer_registry.domain.gates import GateEvaluation
@@ -14,8 +15,6 @@ from mltrainer_registry.domain.manifests import ArtifactFile, Manifest
 from mltrainer_registry.domain.names import AliasName, VersionName
 from mltrainer_registry.domain.uploads import HeldPart
 from mltrainer_registry.domain.versions import Model, ModelVersion
-
-T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -48,6 +47,10 @@ class ModelRepository(Protocol):
 
     async def version_count(self, model: str) -> int:
         """Returns the number of the newest version, 0 for a new model."""
+        ...
+
+    async def model(self, model: str) -> Model | None:
+        """Returns a model."""
         ...
 
     async def version(self, name: VersionName) -> ModelVersion | None:
@@ -187,14 +190,6 @@ class UnitOfWorkFactory(Protocol):
     def __call__(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Opens a unit of work; after a commit, this process reads what was written."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a long list; `next_cursor` is empty on the last page."""
-
-    items: tuple[T, ...]
-    next_cursor: str
 
 
 class RegistryReader(Protocol):

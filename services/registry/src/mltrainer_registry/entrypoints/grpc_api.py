@@ -7,8 +7,6 @@ from typing import Any
 
 from mltrainer.registry.v1 import registry_service_pb2 as api
 from mltrainer.registry.v1 import resources_pb2 as resources
-from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
-from mltrainer_common.rpc_server import current_call
 
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
 from mltrainer_registry.application.collect_garbage import CollectGarbageHandler
@@ -24,6 +22,8 @@ from mltrainer_registry.application.request_version import RequestVersionHandler
 from mltrainer_registry.application.upload_artifact import FilePiece, GetUploadHandler, UploadArtifactHandler
 from mltrainer_registry.application.watch_models import WatchModelsHandler
 from mltrainer_registry.domain.names import parse_alias, parse_model, parse_version
+from mltrainer_registry.entrypoints.actors import actor
+from mltrainer_registry.entrypoints.governance_api import GovernanceMethods, GovernanceUseCases
 from mltrainer_registry.wire import requests
 from mltrainer_registry.wire import resources as wire
 from mltrainer_registry.wire.times import from_timestamp
@@ -46,13 +46,15 @@ class RegistryUseCases:
     get_upload: GetUploadHandler
     collect_garbage: CollectGarbageHandler
     download_artifact: DownloadArtifactHandler
+    governance: GovernanceUseCases
 
 
-class RegistryApi(RegistryServiceServicer):
+class RegistryApi(GovernanceMethods):
     """Decodes, calls one use case, encodes."""
 
     def __init__(self, use_cases: RegistryUseCases) -> None:
         self._use = use_cases
+        self._governance = use_cases.governance
 
     async def GetModel(self, request: api.GetModelRequest, context: Any) -> resources.Model:
         """Returns a model."""
@@ -103,12 +105,12 @@ class RegistryApi(RegistryServiceServicer):
 
     async def MoveAlias(self, request: api.MoveAliasRequest, context: Any) -> resources.Alias:
         """Moves an alias if it still points where the caller believes."""
-        command = requests.to_move_alias(request, _actor())
+        command = requests.to_move_alias(request, actor())
         return wire.encode_alias(await self._use.move_alias(command))
 
     async def RollBackAlias(self, request: api.RollBackAliasRequest, context: Any) -> resources.Alias:
         """Points an alias where it pointed before its last move."""
-        command = requests.to_roll_back_alias(request, _actor())
+        command = requests.to_roll_back_alias(request, actor())
         return wire.encode_alias(await self._use.roll_back_alias(command))
 
     async def ListAliasMoves(
@@ -178,8 +180,3 @@ async def _pieces(
 ) -> AsyncGenerator[FilePiece, None]:
     async for message in messages:
         yield requests.to_file_piece(message)
-
-
-def _actor() -> str:
-    principal = current_call().principal
-    return principal.subject if principal else ""

@@ -1,10 +1,26 @@
 """Translates policies and promotions."""
 
+from collections.abc import Mapping, Sequence
+
+from mltrainer.registry.v1 import registry_service_pb2 as api
 from mltrainer.registry.v1 import resources_pb2 as resources
 
+from mltrainer_registry.application.promote_version import DecidePromotion, RequestPromotion
+from mltrainer_registry.application.set_policy import SetPolicy
+from mltrainer_registry.application.update_details import UpdateModel, UpdateVersion
+from mltrainer_registry.domain.aliases import Motive
+from mltrainer_registry.domain.details import Details, DetailsChange
 from mltrainer_registry.domain.errors import InvalidFieldError
+from mltrainer_registry.domain.names import (
+    parse_alias,
+    parse_model,
+    parse_policy,
+    parse_promotion,
+    parse_version,
+)
 from mltrainer_registry.domain.policies import Condition, ConditionKind, PolicyChange
-from mltrainer_registry.domain.promotions import Promotion
+from mltrainer_registry.domain.promotions import Promotion, PromotionState
+from mltrainer_registry.wire.texts import MAX_ID_LENGTH, MAX_TEXT_LENGTH, short
 from mltrainer_registry.wire.times import to_timestamp
 
 
@@ -71,3 +87,60 @@ def _encode_condition(condition: Condition) -> resources.PolicyCondition:
         min_days=condition.min_days,
         exact=condition.exact,
     )
+
+
+def to_set_policy(request: api.UpdateGatePolicyRequest, actor: str) -> SetPolicy:
+    """Decodes an UpdateGatePolicyRequest."""
+    policy = request.gate_policy
+    conditions = [
+        decode_condition(condition, f"gate_policy.conditions[{index}]")
+        for index, condition in enumerate(policy.conditions)
+    ]
+    motive = Motive(actor, short(policy.reason, "gate_policy.reason", MAX_TEXT_LENGTH))
+    return SetPolicy(parse_policy(policy.name, "gate_policy.name"), conditions, motive, policy.etag)
+
+
+def to_request_promotion(request: api.RequestPromotionRequest, actor: str) -> RequestPromotion:
+    """Decodes a RequestPromotionRequest."""
+    return RequestPromotion(
+        alias=parse_alias(request.alias, "alias"),
+        version=parse_version(request.version, "version"),
+        motive=Motive(actor, short(request.reason, "reason", MAX_TEXT_LENGTH)),
+        request_id=short(request.request_id, "request_id", MAX_ID_LENGTH),
+    )
+
+
+def to_decide_promotion(
+    request: api.ApprovePromotionRequest | api.RejectPromotionRequest, actor: str, *, approve: bool
+) -> DecidePromotion:
+    """Decodes an ApprovePromotionRequest or a RejectPromotionRequest."""
+    motive = Motive(actor, short(request.reason, "reason", MAX_TEXT_LENGTH))
+    return DecidePromotion(parse_promotion(request.name), motive, approve)
+
+
+def to_promotion_state(state: "resources.Promotion.State.ValueType") -> PromotionState | None:
+    """Decodes which promotions are asked for; None for all."""
+    if state == resources.Promotion.STATE_UNSPECIFIED:
+        return None
+    try:
+        return PromotionState(resources.Promotion.State.Name(state).removeprefix("STATE_"))
+    except ValueError as error:
+        raise InvalidFieldError("state", "is none of this release") from error
+
+
+def to_update_model(request: api.UpdateModelRequest) -> UpdateModel:
+    """Decodes an UpdateModelRequest."""
+    model = request.model
+    change = _details_change(model.description, model.tags, request.update_mask.paths)
+    return UpdateModel(parse_model(model.name, "model.name"), change, model.etag)
+
+
+def to_update_version(request: api.UpdateModelVersionRequest) -> UpdateVersion:
+    """Decodes an UpdateModelVersionRequest."""
+    version = request.model_version
+    change = _details_change(version.description, version.tags, request.update_mask.paths)
+    return UpdateVersion(parse_version(version.name, "model_version.name"), change, version.etag)
+
+
+def _details_change(description: str, tags: Mapping[str, str], paths: Sequence[str]) -> DetailsChange:
+    return DetailsChange(Details(description, dict(tags)), tuple(paths))

@@ -15,11 +15,10 @@ from mltrainer_registry.domain.errors import InvalidFieldError, InvalidUploadErr
 from mltrainer_registry.domain.manifests import ArtifactFile
 from mltrainer_registry.domain.names import check_training, parse_alias, parse_model, parse_version
 from mltrainer_registry.wire.results import decode_lineage, decode_result, decode_signature, decode_target
+from mltrainer_registry.wire.texts import MAX_ID_LENGTH, MAX_TEXT_LENGTH, short
 
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1_000
-_MAX_TEXT_LENGTH = 1_000
-_MAX_ID_LENGTH = 200
 
 
 def to_move_alias(request: api.MoveAliasRequest, actor: str) -> MoveAlias:
@@ -29,8 +28,8 @@ def to_move_alias(request: api.MoveAliasRequest, actor: str) -> MoveAlias:
         name=parse_alias(request.name),
         version=parse_version(request.version, "version"),
         expected=parse_version(expected, "expected_version") if expected else None,
-        motive=Motive(actor, _short(request.reason, "reason", _MAX_TEXT_LENGTH)),
-        request_id=_short(request.request_id, "request_id", _MAX_ID_LENGTH),
+        motive=Motive(actor, short(request.reason, "reason", MAX_TEXT_LENGTH)),
+        request_id=short(request.request_id, "request_id", MAX_ID_LENGTH),
     )
 
 
@@ -40,8 +39,8 @@ def to_roll_back_alias(request: api.RollBackAliasRequest, actor: str) -> RollBac
     return RollBackAlias(
         name=parse_alias(request.name),
         expected=parse_version(expected, "expected_version") if expected else None,
-        motive=Motive(actor, _short(request.reason, "reason", _MAX_TEXT_LENGTH)),
-        request_id=_short(request.request_id, "request_id", _MAX_ID_LENGTH),
+        motive=Motive(actor, short(request.reason, "reason", MAX_TEXT_LENGTH)),
+        request_id=short(request.request_id, "request_id", MAX_ID_LENGTH),
     )
 
 
@@ -118,9 +117,3 @@ def to_cursor(page_token: str) -> str:
 def to_page_token(cursor: str) -> str:
     """Encodes a cursor."""
     return base64.urlsafe_b64encode(cursor.encode()).decode()
-
-
-def _short(text: str, field: str, limit: int) -> str:
-    if len(text) > limit:
-        raise InvalidFieldError(field, f"has {len(text)} characters, more than {limit}")
-    return text
