@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from mltrainer_common.content_store import ContentStore
+from mltrainer_models import model_store_url
 from mltrainer_monitor.adapters.objective_repository import COARSE_S
 from mltrainer_monitor.adapters.reference_store import ContentStoreReferences
 from mltrainer_monitor.application.browse import Browse
@@ -119,7 +120,7 @@ async def test_scores_come_newest_version_first_in_pages(store: Any, make: Any) 
 
 
 def _evaluate(store: Any, tmp_path: Any) -> EvaluateDriftHandler:
-    references = ContentStoreReferences(ContentStore(str(tmp_path / "artifacts")))
+    references = ContentStoreReferences(ContentStore(model_store_url(str(tmp_path / "artifacts"))))
     return EvaluateDriftHandler(store.unit_of_work, references, store.clock, 0.01, 5_000)
 
 
