@@ -87,7 +87,7 @@ async def copy_uploads(url: str, prefix: str, count: int) -> None:
     """Makes the template's upload that of many trainings: a version needs one, its bytes are not measured."""
     connection = await asyncpg.connect(url)
     try:
-        for table in ("upload", "upload_file"):
+        for table in ("upload", "upload_file", "training_fence"):
             columns = await _columns(connection, table)
             if columns:
                 await _copy(connection, table, columns, {"training": f"'trainings/{prefix}' || n"}, count)
@@ -102,7 +102,7 @@ async def _copy(
     values = ", ".join(changed.get(column, column) for column in columns)
     await connection.execute(
         f"INSERT INTO {table} ({listed}) SELECT {values} FROM {table}, generate_series(0, {count - 1}) n "
-        f"WHERE training = '{_TEMPLATE}'"
+        f"WHERE training = '{_TEMPLATE}' ON CONFLICT DO NOTHING"
     )
 
 

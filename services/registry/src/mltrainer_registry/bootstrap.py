@@ -5,7 +5,7 @@ from functools import partial
 
 from mltrainer.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from mltrainer_common.content_store import ContentStore
-from mltrainer_common.database import Database, open_database
+from mltrainer_common.database import Database, DatabaseUnavailableError, open_database
 from mltrainer_common.migrations import migrate
 from mltrainer_common.rpc_server import ServerLimits
 from mltrainer_common.service import ServiceContext, ServiceParts
@@ -25,6 +25,7 @@ from mltrainer_registry.adapters.governance_reader import SqlGovernanceReader
 from mltrainer_registry.adapters.reader import SqlRegistryReader
 from mltrainer_registry.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
+from mltrainer_registry.application.coalescing import Coalescer
 from mltrainer_registry.application.collect_garbage import CollectGarbageHandler
 from mltrainer_registry.application.create_version import CreateVersionHandler
 from mltrainer_registry.application.follow_changes import ChangeFollower
@@ -129,6 +130,8 @@ def make_use_cases(
     clock: Clock,
 ) -> RegistryUseCases:
     """Builds what the API calls."""
+    # Requests that arrive while a transaction is under way share the next one.
+    create = Coalescer(CreateVersionHandler(unit_of_work, clock).all, shared=(DatabaseUnavailableError,))
     reader, artifacts = SqlRegistryReader(database), ContentArtifactStore(content)
     limits = UploadLimits(settings.max_file_bytes, settings.max_artifact_bytes, settings.max_model_bytes)
     return RegistryUseCases(
@@ -138,7 +141,7 @@ def make_use_cases(
         get_alias=GetAliasHandler(reader, follower),
         move_alias=MoveAliasHandler(unit_of_work, clock),
         roll_back_alias=RollBackAliasHandler(unit_of_work, clock),
-        request_version=RequestVersionHandler(CreateVersionHandler(unit_of_work, clock), follower),
+        request_version=RequestVersionHandler(create, reader, follower),
         archive_version=ArchiveVersionHandler(unit_of_work),
         watch_models=WatchModelsHandler(
             follower, SqlChangeReader(database), settings.watch_heartbeat_s, settings.max_watchers

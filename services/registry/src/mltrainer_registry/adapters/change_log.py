@@ -1,6 +1,7 @@
 """Writes and reads the log of all changes."""
 
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -29,8 +30,10 @@ from mltrainer_registry.domain.changes import (
     GatePolicyChanged,
     LoggedChange,
     ModelUpdated,
+    Progress,
     PromotionDecided,
     PromotionRequested,
+    Resource,
     VersionArchived,
     VersionCreated,
     VersionUpdated,
@@ -46,20 +49,49 @@ class SqlChangeLog:
     def __init__(self, connection: AsyncConnection, outbox: SqlOutbox) -> None:
         self._connection = connection
         self._outbox = outbox
-        self.last_revision = 0
+        self._first_revision: int | None = None
+        self._last_revision = 0
+        self._rows: list[dict[str, Any]] = []
+        self._changes: list[Change] = []
+
+    @property
+    def progress(self) -> Progress | None:
+        """Returns what was recorded; None where nothing was."""
+        if not self._rows or self._first_revision is None:
+            return None
+        logged = [_logged(change, row) for change, row in zip(self._changes, self._rows, strict=True)]
+        known = tuple(change for change in logged if change is not None)
+        return Progress(self._first_revision, self._last_revision, known if len(known) == len(logged) else ())
 
     async def next_revision(self) -> int:
-        """Returns the revision that the next change takes."""
-        head = tables.registry_head
-        statement = update(head).values(revision=head.c.revision + 1).returning(head.c.revision)
-        self.last_revision = (await self._connection.execute(statement)).scalar_one()
-        return self.last_revision
+        """Returns the revision that the next change takes; writers take turns, so the head stands still."""
+        if self._first_revision is None:
+            self._last_revision = await _head(self._connection)
+            self._first_revision = self._last_revision + 1
+        self._last_revision += 1
+        return self._last_revision
+
+    async def flush(self) -> None:
+        """Writes the entries of the log; the unit of work does this before it commits."""
+        if self._rows:
+            await self._connection.execute(insert(tables.change), self._rows)
+            await self._connection.execute(update(tables.registry_head).values(revision=self._last_revision))
+
+    async def record_versions(self, created: Sequence[tuple[ModelVersion, Context]]) -> None:
+        """Records the creation of versions, each with the trace of its context."""
+        if not created:
+            return
+        versions = [version for version, _ in created]
+        await self._insert_versions(versions)
+        for version, context in created:
+            change = VersionCreated(version)
+            context.run(self._log, change, _log_row(change))
 
     async def record(self, change: Change) -> None:
         """Applies a change, appends it to the log and adds its event to the outbox."""
         match change:
             case VersionCreated(version=version):
-                await self._create(version)
+                await self._insert_versions([version])
             case VersionArchived(version=version):
                 await self._archive(version)
             case VersionUpdated(version=version):
@@ -79,22 +111,32 @@ class SqlChangeLog:
             case _:
                 assert_never(change)
         row = _log_row(change)
-        await self._insert(tables.change, {**row, "traceparent": current_traceparent() or ""})
+        self._log(change, row)
         await self._touch_model(row["model"], row["revision"])
+
+    def _log(self, change: Change, row: dict[str, Any]) -> None:
+        self._changes.append(change)
+        self._rows.append({**row, "traceparent": current_traceparent() or ""})
         self._outbox.add(change)
 
-    async def _create(self, version: ModelVersion) -> None:
-        await self._insert(tables.model_version, version_row(version))
-        await add_facts(self._connection, [version])
-        row = {
-            "model": version.name.model,
-            "version_count": version.name.number,
-            "create_time": version.create_time,
-            "revision": version.revision,
-        }
-        statement = upsert(self._connection, tables.model).values(row)
-        count = {"version_count": version.name.number}
-        await self._connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=count))
+    async def _insert_versions(self, versions: Sequence[ModelVersion]) -> None:
+        await self._connection.execute(insert(tables.model_version), [version_row(one) for one in versions])
+        await add_facts(self._connection, versions)
+        newest = {version.name.model: version for version in versions}
+        rows = [
+            {
+                "model": version.name.model,
+                "version_count": version.name.number,
+                "create_time": version.create_time,
+                "revision": version.revision,
+            }
+            for version in newest.values()
+        ]
+        row = upsert(self._connection, tables.model)
+        counted = {"version_count": row.excluded.version_count, "revision": row.excluded.revision}
+        await self._connection.execute(
+            row.on_conflict_do_update(index_elements=["model"], set_=counted), rows
+        )
 
     async def _archive(self, version: ModelVersion) -> None:
         table = tables.model_version
@@ -181,6 +223,25 @@ def _row(revision: int, kind: str, version: VersionName, alias: str, change_time
         "alias": alias,
         "change_time": change_time,
     }
+
+
+def _logged(change: Change, row: dict[str, Any]) -> LoggedChange | None:
+    """Returns what the log tells of a change; None for kinds that only the log can tell."""
+    resource: Resource
+    match change:
+        case VersionCreated(version=it) | VersionArchived(version=it) | VersionUpdated(version=it):
+            resource = it
+        case AliasMoved(move=move):
+            resource = move.result
+        case GateEvaluated(evaluation=evaluation):
+            resource = evaluation
+        case PromotionRequested(promotion=promotion) | PromotionDecided(promotion=promotion):
+            resource = promotion
+        case GatePolicyChanged(change=policy):
+            resource = policy
+        case _:
+            return None
+    return LoggedChange(row["revision"], resource, row["traceparent"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,10 @@ def read_version(row: Row) -> ModelVersion:
 
 def manifest_json(manifest: Manifest) -> str:
     """Writes a manifest; files keep their order."""
-    return json.dumps(asdict(manifest))
+    files = [
+        {"path": file.path, "sha256": file.sha256, "size_bytes": file.size_bytes} for file in manifest.files
+    ]
+    return json.dumps({"digest": manifest.digest, "files": files})
 
 
 def read_manifest(text: str) -> Manifest:
@@ -121,7 +124,8 @@ def read_details(row: Row) -> Details:
 
 def _lineage_json(lineage: Lineage) -> str:
     as_of_time = lineage.as_of_time.isoformat() if lineage.as_of_time else None
-    return json.dumps({**asdict(lineage), "as_of_time": as_of_time})
+    document = {name: getattr(lineage, name) for name in lineage.__slots__}
+    return json.dumps({**document, "as_of_time": as_of_time})
 
 
 def _read_lineage(text: str) -> Lineage:

@@ -11,14 +11,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters.change_log import SqlChangeLog
+from mltrainer_registry.adapters.deliveries import SqlDeliveryRepository
 from mltrainer_registry.adapters.evaluations import NoEvaluations
 from mltrainer_registry.adapters.governance import SqlPolicyRepository, SqlPromotionRepository
 from mltrainer_registry.adapters.repositories import SqlModelRepository, SqlTrainingRepository
 from mltrainer_registry.adapters.uploads import SqlUploadRepository
 from mltrainer_registry.application.gate_ports import EvaluationSource
+from mltrainer_registry.domain.changes import Progress
 
-AfterCommit = Callable[[int], Awaitable[None]]
-"""Called with the revision that a committed transaction has reached."""
+AfterCommit = Callable[[Progress], Awaitable[None]]
+"""Called with what a committed transaction has added to the change log."""
 
 
 class SqlUnitOfWork:
@@ -32,12 +34,14 @@ class SqlUnitOfWork:
         self.policies = SqlPolicyRepository(transaction.connection)
         self.promotions = SqlPromotionRepository(transaction.connection)
         self.evaluations = evaluations
+        self.deliveries = SqlDeliveryRepository(transaction.connection)
         self.changes = SqlChangeLog(transaction.connection, transaction.outbox)
         self.is_committed = False
         self._transaction = transaction
 
     async def commit(self) -> None:
         """Commits state, log, inbox and outbox."""
+        await self.changes.flush()
         await self._transaction.commit()
         self.is_committed = True
 
@@ -57,8 +61,8 @@ class SqlUnitOfWorkFactory:
             await _take_turn(transaction.connection)
             uow = SqlUnitOfWork(transaction, self.evaluations)
             yield uow
-        if uow.is_committed and uow.changes.last_revision:
-            await self.after_commit(uow.changes.last_revision)
+        if uow.is_committed and (progress := uow.changes.progress) is not None:
+            await self.after_commit(progress)
 
 
 async def _take_turn(connection: AsyncConnection) -> None:

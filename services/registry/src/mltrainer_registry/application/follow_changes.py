@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mltrainer_registry.application.ports import ChangeReader, RegistryReader
 from mltrainer_registry.domain.aliases import Alias
-from mltrainer_registry.domain.changes import LoggedChange
+from mltrainer_registry.domain.changes import LoggedChange, Progress
 from mltrainer_registry.domain.errors import (
     AliasNotFoundError,
     VersionNotFoundError,
@@ -48,12 +48,21 @@ class ChangeFollower:
 
     async def catch_up(self, revision: int | None = None) -> None:
         """Applies what the log holds; returns at once when the revision is reached already."""
+        if revision is not None and self._revision >= revision:
+            return
         async with self._turn:
             while revision is None or self._revision < revision:
                 changes = await self._log.changes(self._revision, _BATCH)
                 self._apply(changes)
                 if len(changes) < _BATCH:
                     return
+
+    async def follow(self, progress: Progress) -> None:
+        """Applies what this process has committed: from memory, unless others have committed in between."""
+        async with self._turn:
+            if progress.changes and progress.first_revision == self._revision + 1:
+                self._apply(progress.changes)
+        await self.catch_up(progress.last_revision)
 
     def alias(self, name: AliasName) -> Alias:
         """Returns where an alias points, without asking the database.

@@ -1,7 +1,8 @@
 """What the use cases of the registry need from the outside."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -30,6 +31,10 @@ class Inbox(Protocol):
 
     async def claim(self, event_id: str) -> bool:
         """Tells whether the event is new, and remembers it."""
+        ...
+
+    async def claim_all(self, event_ids: Sequence[str]) -> set[str]:
+        """Returns which of the events are new, and remembers all of them."""
         ...
 
 
@@ -147,6 +152,44 @@ class UploadRepository(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryKey:
+    """Names what must be known to decide a delivery."""
+
+    training: str
+    model: str
+    manifest_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFacts:
+    """What is known of some deliveries.
+
+    Attributes:
+        versions: The version of each training that has one.
+        lowest_tokens: By training; one that is missing accepts any.
+        manifests: Those uploaded, by training and digest.
+        version_counts: By model; one that is missing has none.
+    """
+
+    versions: Mapping[str, VersionName]
+    lowest_tokens: Mapping[str, int]
+    manifests: Mapping[tuple[str, str], Manifest]
+    version_counts: Mapping[str, int]
+
+
+class DeliveryRepository(Protocol):
+    """Reads and remembers what decides many deliveries at once."""
+
+    async def facts(self, keys: Sequence[DeliveryKey]) -> DeliveryFacts:
+        """Returns what decides the deliveries."""
+        ...
+
+    async def refuse_below(self, tokens: Mapping[str, int]) -> None:
+        """Refuses lower tokens of trainings from now on; never goes back."""
+        ...
+
+
 class ChangeLog(Protocol):
     """Changes state, and only together with the log of changes and the events that tell about them."""
 
@@ -156,6 +199,10 @@ class ChangeLog(Protocol):
 
     async def record(self, change: Change) -> None:
         """Applies a change to the state, appends it to the log and adds its event to the outbox."""
+        ...
+
+    async def record_versions(self, created: Sequence[tuple[ModelVersion, Context]]) -> None:
+        """Records the creation of versions, each with the trace of its context."""
         ...
 
 
@@ -176,6 +223,8 @@ class UnitOfWork(Protocol):
     def promotions(self) -> PromotionRepository: ...
     @property
     def evaluations(self) -> EvaluationSource: ...
+    @property
+    def deliveries(self) -> DeliveryRepository: ...
     @property
     def changes(self) -> ChangeLog: ...
 

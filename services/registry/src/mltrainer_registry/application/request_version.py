@@ -1,9 +1,11 @@
 """Creates a version for a caller who waits for it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from mltrainer_registry.application.create_version import CreateVersion, CreateVersionHandler, VersionOutcome
+from mltrainer_registry.application.create_version import CreateVersion, Delivery, VersionOutcome
 from mltrainer_registry.application.follow_changes import ChangeFollower
+from mltrainer_registry.application.ports import RegistryReader
 from mltrainer_registry.domain.errors import StaleFencingTokenError, TrainingHasVersionError
 from mltrainer_registry.domain.names import VersionName
 from mltrainer_registry.domain.versions import ModelVersion
@@ -13,7 +15,8 @@ from mltrainer_registry.domain.versions import ModelVersion
 class RequestVersionHandler:
     """Creates a version, or returns the one that the same request has created before."""
 
-    create: CreateVersionHandler
+    create: Callable[[CreateVersion], Awaitable[Delivery]]
+    reader: RegistryReader
     follower: ChangeFollower
 
     async def __call__(self, command: CreateVersion) -> ModelVersion:
@@ -26,7 +29,8 @@ class RequestVersionHandler:
         """
         outcome, name = await self.create(command)
         if name is None:
-            raise StaleFencingTokenError(command.training, command.fencing_token, command.fencing_token + 1)
+            lowest = await self.reader.lowest_token(command.training)
+            raise StaleFencingTokenError(command.training, command.fencing_token, lowest)
         version = await self.follower.version(name)
         if outcome is VersionOutcome.TRAINING_HAS_VERSION:
             _check_same(command, name, version)

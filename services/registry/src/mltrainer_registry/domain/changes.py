@@ -99,3 +99,15 @@ class LoggedChange:
     revision: int
     resource: Resource | None
     traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a transaction has added to the change log.
+
+    `changes` are the entries from the first to the last revision; none where they must be read from the log.
+    """
+
+    first_revision: int
+    last_revision: int
+    changes: tuple[LoggedChange, ...]

@@ -6,6 +6,7 @@ import structlog
 from mltrainer_common.database import DatabaseUnavailableError
 
 from mltrainer_registry.application.follow_changes import ChangeFollower
+from mltrainer_registry.domain.changes import Progress
 
 _log = structlog.get_logger()
 
@@ -24,10 +25,10 @@ async def follow(follower: ChangeFollower, poll_s: float) -> None:
         await asyncio.sleep(poll_s)
 
 
-async def follow_to(follower: ChangeFollower, revision: int) -> None:
+async def follow_to(follower: ChangeFollower, progress: Progress) -> None:
     """Applies what this process has just committed, so that it reads its own writes."""
     try:
-        await follower.catch_up(revision)
+        await follower.follow(progress)
     except DatabaseUnavailableError as error:
         # The commit stands: its caller must not hear that it failed.
         _log.warning("change_log_unreachable", error=str(error))
