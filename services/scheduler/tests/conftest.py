@@ -1,7 +1,8 @@
 """A scheduler without a database: its state in memory, its clock in hand, its events in a list."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,15 +25,23 @@ from mltrainer_scheduler.application.conclude_attempt import (
 )
 from mltrainer_scheduler.application.explain_training import ExplainTrainingHandler
 from mltrainer_scheduler.application.lapse_leases import LapseLeasesHandler
+from mltrainer_scheduler.application.lead import LeadHandler
+from mltrainer_scheduler.application.manage_queues import QueuesHandler
 from mltrainer_scheduler.application.place_trainings import PassResult, PlaceTrainingsHandler
-from mltrainer_scheduler.application.ports import HeldAllocation, Waiting
+from mltrainer_scheduler.application.planner import Planner
+from mltrainer_scheduler.application.ports import HeldAllocation
+from mltrainer_scheduler.application.preview_training import PreviewTrainingHandler
 from mltrainer_scheduler.application.record_progress import RecordProgressHandler
 from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHandler
 from mltrainer_scheduler.application.replicate import ReplicateHandler
 from mltrainer_scheduler.application.resolve_training import KeyResolver
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Knowledge, TrainerRelease, ViewVersion
+from mltrainer_scheduler.domain.cluster import Capacity, NodeReport, demand_of, offered
+from mltrainer_scheduler.domain.cluster_state import Delta, TrainingFact, fact_of
+from mltrainer_scheduler.domain.in_order import InOrder
 from mltrainer_scheduler.domain.keys import BarCalendar
-from mltrainer_scheduler.domain.placement import Capacity, NodeReport, QueueEntry, demand_of, offered
+from mltrainer_scheduler.domain.planning import Duration, learned_count
+from mltrainer_scheduler.domain.prices import Price, PriceList
 from mltrainer_scheduler.domain.specification import (
     Budget,
     Evaluation,
@@ -51,6 +60,9 @@ from mltrainer_scheduler.domain.training import (
     computation_id,
 )
 from mltrainer_scheduler.wire.events import to_message
+from mltrainer_scheduling.fair_share import PastUse
+from mltrainer_scheduling.quotas import Queue
+from mltrainer_scheduling.snapshot import History
 from mltrainer_testkit.databases import create_postgres_database
 
 START = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
@@ -67,6 +79,7 @@ SPEC = TrainingSpec(
 RIDGE = CatalogueEntry("ridge", "linear", frozenset({TargetKind.LOG_REALIZED_VARIANCE}), "d1")
 BROKEN = CatalogueEntry("lightgbm", "trees", frozenset(TargetKind), "d2", "libgomp is missing")
 RELEASE = TrainerRelease("trainers/default", "code", "environment", (RIDGE, BROKEN), 1)
+PRICES = PriceList(Price(0.04, 0.01), Price(0.004, 0.001), {"A100": Price(3.0, 1.0)})
 VIEW = ViewVersion("bars_daily", 1, "definition", 0, 1)
 
 
@@ -81,24 +94,46 @@ class Store:
     views: dict[tuple[str, int], ViewVersion] = field(default_factory=dict)
     claimed: set[tuple[str, str]] = field(default_factory=set)
     events: list[Any] = field(default_factory=list)
+    changes: dict[str, int] = field(default_factory=dict)
+    queues: tuple[Queue, ...] = ()
+    past: dict[str, PastUse] = field(default_factory=dict)
+    durations: list[Duration] = field(default_factory=list)
+    knowledge: int = 0
+    leader: tuple[str, datetime] | None = None
 
     def copy(self) -> "Store":
-        return Store(
-            dict(self.trainings),
-            dict(self.computations),
-            dict(self.allocations),
-            dict(self.nodes),
-            self.revision,
-            self.release,
-            dict(self.views),
-            set(self.claimed),
-            list(self.events),
-        )
+        return replace(self, **{name: copy(getattr(self, name)) for name in self.__slots__})
+
+
+class Changes:
+    """Numbers the transaction at its first change."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.number: int | None = None
+
+    def take(self) -> int:
+        if self.number is None:
+            self._store.revision += 1
+            self.number = self._store.revision
+        return self.number
+
+    def note(self, *names: str) -> None:
+        number = self.take()
+        self._store.changes.update(dict.fromkeys(names, number))
 
 
 class InMemoryTrainingRepository:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, changes: Changes) -> None:
         self._store = store
+        self._changes = changes
+
+    async def get_all(self, names: Collection[str]) -> dict[str, Training]:
+        return {name: self._store.trainings[name] for name in sorted(names) if name in self._store.trainings}
+
+    async def save_all(self, trainings: Sequence[Training]) -> None:
+        for training in trainings:
+            await self.save(training, self._store.trainings[training.name].revision)
 
     async def get(self, name: str) -> Training | None:
         return self._store.trainings.get(name)
@@ -113,30 +148,13 @@ class InMemoryTrainingRepository:
         if training.request_id and await self.of_request(training.request_id):
             raise DatabaseConflictError
         self._store.trainings[training.name] = training
+        self._changes.note(training.name)
 
     async def save(self, training: Training, previous_revision: int) -> None:
         if self._store.trainings[training.name].revision != previous_revision:
             raise DatabaseConflictError
         self._store.trainings[training.name] = training
-
-    async def is_any_waiting(self, ready_before: datetime) -> bool:
-        return bool(self._ready(ready_before))
-
-    async def unsettled(self, ready_before: datetime, limit: int) -> list[Training]:
-        return [item for item in self._ready(ready_before) if not _is_settled(item, ready_before)][:limit]
-
-    async def waiting(self, ready_before: datetime, limit: int) -> list[Waiting]:
-        settled = [item for item in self._ready(ready_before) if _is_settled(item, ready_before)]
-        queues: dict[str, int] = {}
-        positioned = []
-        for item in sorted(settled, key=lambda item: (-item.spec.priority, item.name)):
-            position = queues[item.spec.queue] = queues.get(item.spec.queue, 0) + 1
-            positioned.append((position, item.spec.queue, _waiting(item)))
-        return [item for _, _, item in sorted(positioned, key=lambda entry: entry[:2])][:limit]
-
-    def _ready(self, before: datetime) -> list[Training]:
-        queued = [item for item in self._all() if item.state is TrainingState.QUEUED]
-        return [item for item in queued if item.ready_time <= before]
+        self._changes.note(training.name)
 
     async def joined_to(self, computation: ComputationId) -> list[Training]:
         return [
@@ -160,17 +178,6 @@ class InMemoryTrainingRepository:
 
     def _all(self) -> list[Training]:
         return [self._store.trainings[name] for name in sorted(self._store.trainings)]
-
-
-def _waiting(training: Training) -> Waiting:
-    spec = training.spec
-    entry = QueueEntry(demand_of(training.name, spec.resources), spec.queue, spec.priority)
-    return Waiting(entry, training.reason)
-
-
-def _is_settled(training: Training, now: datetime) -> bool:
-    deadline = training.spec.budget.deadline_time if training.spec.budget else None
-    return bool(training.computation_key) and (deadline is None or deadline > now)
 
 
 class InMemoryComputationRepository:
@@ -197,8 +204,9 @@ class InMemoryComputationRepository:
 
 
 class InMemoryClusterRepository:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, changes: Changes) -> None:
         self._store = store
+        self._changes = changes
 
     async def nodes(self, limit: int = 0, after: str = "") -> list[NodeReport]:
         names = sorted(name for name in self._store.nodes if name > after)
@@ -209,6 +217,11 @@ class InMemoryClusterRepository:
         if known is not None and known.revision >= node.revision:
             return False
         self._store.nodes[node.name] = node
+        if known is not None and replace(known, revision=0, seen_time=node.seen_time) == replace(
+            node, revision=0
+        ):
+            return False
+        self._changes.note(node.name)
         return True
 
     async def held(self, limit: int = 0, after: str = "") -> list[HeldAllocation]:
@@ -221,23 +234,22 @@ class InMemoryClusterRepository:
     async def living(self, names: Collection[str]) -> list[Allocation]:
         return [item for item in self._living() if item.name in names]
 
-    async def used(self) -> dict[str, Capacity]:
-        used: dict[str, Capacity] = {}
+    async def held_by_all(self, names: Collection[str]) -> dict[str, list[Allocation]]:
+        return {name: await self.held_by(name) for name in names}
+
+    async def used(self) -> dict[str, tuple[Capacity, int]]:
+        used: dict[str, tuple[Capacity, int]] = {}
         for item in self._living():
             worker = demand_of("", self._store.trainings[item.training].spec.resources).worker
+            held, count = used.get(item.share.node, (Capacity(), 0))
             for _ in range(item.share.workers):
-                used[item.share.node] = used.get(item.share.node, Capacity()) + worker
+                held += worker
+            used[item.share.node] = (held, count + 1)
         return used
 
-    async def revision(self) -> int:
-        return self._store.revision
-
-    async def allocate(self, allocations: Sequence[Allocation], revision: int) -> int:
-        if self._store.revision != revision:
-            raise DatabaseConflictError
-        self._store.revision += 1
+    async def allocate(self, allocations: Sequence[Allocation]) -> None:
+        self._changes.take()
         self._store.allocations |= {item.name: item for item in allocations}
-        return self._store.revision
 
     async def update(self, allocations: Sequence[Allocation]) -> None:
         self._store.allocations |= {item.name: item for item in allocations}
@@ -250,7 +262,7 @@ class InMemoryClusterRepository:
         await self.update([replace(item, lease_expire_time=until) for item in chosen])
 
     async def prolong_all(self, until: datetime) -> int:
-        chosen = [item for item in self._living() if item.lease_expire_time < until]
+        chosen = [item for item in self._living() if item.lease_expire_time != until]
         await self.update([replace(item, lease_expire_time=until) for item in chosen])
         return len(chosen)
 
@@ -259,13 +271,86 @@ class InMemoryClusterRepository:
         return [allocations[name] for name in sorted(allocations) if allocations[name].end_time is None]
 
 
-class InMemoryKnowledgeRepository:
-    def __init__(self, store: Store) -> None:
+class InMemoryPlanningRepository:
+    def __init__(self, store: Store, changes: Changes) -> None:
         self._store = store
+        self._changes = changes
+
+    async def lock(self) -> int:
+        return self._changes.take()
+
+    async def revision(self) -> int:
+        return self._store.revision
+
+    async def changes(self, since: int, learned: int) -> Delta:
+        store = self._store
+        last = learned_count(len(store.durations))
+        changed = [name for name, number in store.changes.items() if number > since]
+        history = History()
+        for taken in store.durations[:last]:
+            history = history.with_finished(taken.wall_s, taken.gpus, taken.group)
+        return Delta(
+            store.revision - (self._changes.number is not None),
+            [self._fact(store.trainings[name]) for name in sorted(changed) if name in store.trainings],
+            [store.nodes[name] for name in changed if name in store.nodes],
+            store.queues,
+            dict(store.past),
+            history if last != learned else None,
+            store.knowledge,
+            last,
+        )
+
+    def _fact(self, training: Training) -> TrainingFact:
+        living = [item for item in self._store.allocations.values() if item.end_time is None]
+        mine = sorted((item for item in living if item.training == training.name), key=lambda item: item.name)
+        return fact_of(training, mine)
+
+    async def silent(self, heard_since: datetime) -> frozenset[str]:
+        return frozenset(node.name for node in self._store.nodes.values() if node.seen_time < heard_since)
+
+    async def queues(self) -> tuple[Queue, ...]:
+        return self._store.queues
+
+    async def queues_revision(self) -> int:
+        return self._store.changes.get("queues", 0)
+
+    async def set_queues(self, queues: Sequence[Queue]) -> None:
+        self._store.queues = tuple(sorted(queues, key=lambda queue: queue.name))
+        self._changes.note("queues")
+
+    async def past(self, queues: Collection[str]) -> dict[str, PastUse]:
+        return {queue: use for queue, use in self._store.past.items() if queue in queues}
+
+    async def set_past(self, past: Mapping[str, PastUse]) -> None:
+        self._changes.take()
+        self._store.past |= past
+
+    async def add_duration(self, taken: Duration) -> None:
+        self._changes.take()
+        self._store.durations.append(taken)
+
+    async def lead(self, holder: str, now: datetime, length_s: float) -> bool:
+        if self._store.leader is not None:
+            present, expire_time = self._store.leader
+            if present != holder and expire_time > now:
+                return False
+        self._store.leader = (holder, now + timedelta(seconds=length_s))
+        return True
+
+    async def leads(self, holder: str) -> bool:
+        return self._store.leader is not None and self._store.leader[0] == holder
+
+
+class InMemoryKnowledgeRepository:
+    def __init__(self, store: Store, changes: Changes) -> None:
+        self._store = store
+        self._changes = changes
 
     async def load(self) -> Knowledge:
         return Knowledge(
-            self._store.release, tuple(self._store.views[key] for key in sorted(self._store.views))
+            self._store.release,
+            tuple(self._store.views[key] for key in sorted(self._store.views)),
+            self._store.knowledge,
         )
 
     async def store_release(self, release: TrainerRelease, received_time: datetime) -> bool:
@@ -273,6 +358,11 @@ class InMemoryKnowledgeRepository:
         if known is not None and known.revision >= release.revision:
             return False
         self._store.release = release
+        return self._is_news()
+
+    def _is_news(self) -> bool:
+        self._changes.take()
+        self._store.knowledge += 1
         return True
 
     async def store_view(self, view: ViewVersion) -> bool:
@@ -281,7 +371,7 @@ class InMemoryKnowledgeRepository:
         if known is not None and known.revision >= view.revision:
             return False
         self._store.views[key] = view
-        return True
+        return self._is_news()
 
 
 class InMemoryInbox:
@@ -304,10 +394,12 @@ class InMemoryOutbox:
 
 class InMemoryUnitOfWork:
     def __init__(self, store: Store, commit: Callable[[], None]) -> None:
-        self.trainings = InMemoryTrainingRepository(store)
+        changes = Changes(store)
+        self.trainings = InMemoryTrainingRepository(store, changes)
         self.computations = InMemoryComputationRepository(store)
-        self.cluster = InMemoryClusterRepository(store)
-        self.knowledge = InMemoryKnowledgeRepository(store)
+        self.cluster = InMemoryClusterRepository(store, changes)
+        self.knowledge = InMemoryKnowledgeRepository(store, changes)
+        self.planning = InMemoryPlanningRepository(store, changes)
         self.inbox = InMemoryInbox(store)
         self.outbox = InMemoryOutbox(store)
         self._commit = commit
@@ -348,20 +440,30 @@ class ManualClock:
 class Scheduler:
     """Drives the use cases; every call uses a new event id unless it is given one."""
 
-    def __init__(self, unit_of_work: Any = None, policy: SchedulingPolicy | None = None) -> None:
+    def __init__(
+        self, unit_of_work: Any = None, policy: SchedulingPolicy | None = None, holder: str = "scheduler-0"
+    ) -> None:
         self.unit_of_work = unit_of_work or InMemoryUnitOfWorkFactory()
         self.clock = ManualClock()
         self.policy = policy or SchedulingPolicy()
+        self.planner = Planner(InOrder(), self.policy)
         resolve = KeyResolver(BarCalendar(), self.policy)
         uow = self.unit_of_work
+        self.lead = LeadHandler(uow, self.clock, holder, 5.0)
         self.accept = AcceptTrainingsHandler(uow, self.clock, self.clock, self._next, resolve)
-        self.place_handler = PlaceTrainingsHandler(uow, self.clock, self._next, resolve, self.policy)
+        self.place_handler = PlaceTrainingsHandler(
+            uow, self.clock, self._next, resolve, self.policy, self.planner, holder
+        )
         self.conclude = ConcludeAttemptHandler(uow, self.clock, self.policy)
         self.progress = RecordProgressHandler(uow)
         self.renew = RenewAllocationsHandler(uow, self.clock, self.policy)
         self.lapse = LapseLeasesHandler(uow, self.clock, self.policy)
-        self.cancel = CancelTrainingHandler(uow, self.clock)
-        self.explain = ExplainTrainingHandler(uow, self.clock, self.policy)
+        self.cancel = CancelTrainingHandler(uow, self.clock, self.policy)
+        self.explain = ExplainTrainingHandler(uow, self.clock, self.planner)
+        self.queues = QueuesHandler(uow, self.clock, self.planner, self.policy)
+        self.preview = PreviewTrainingHandler(
+            uow, self.clock, self.clock, self.planner, BarCalendar(), PRICES
+        )
         self.replicate = ReplicateHandler(uow, self.clock)
         self.browse = BrowseHandler(uow)
         self._counter = 0
@@ -400,10 +502,13 @@ class Scheduler:
         return (await self.accept([AcceptTraining(event_id or self._next(), request_id, spec)]))[0]
 
     async def place(self) -> PassResult:
+        await self.lead()
         result = await self.place_handler()
         while result.try_again:
             again = await self.place_handler()
-            result = PassResult((*result.placed, *again.placed), again.try_again)
+            result = PassResult(
+                (*result.placed, *again.placed), (*result.stopped, *again.stopped), again.try_again
+            )
         return result
 
     async def training(self, request_id: str) -> Training:

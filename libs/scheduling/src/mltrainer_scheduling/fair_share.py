@@ -3,14 +3,17 @@
 Shares are dominant shares: of CPUs, memory or GPUs, whichever is largest of the cluster. At every inner
 queue, from the root down, what it may hold is poured over its children until one level is reached: weight
 times level, less what the child held on average lately, but never less than its guarantee nor more than it
-asks for or its ceiling allows. What one child does not ask for is thus lent to the others. The allowance of an
-inner queue bounds its own trainings together with those of its children.
+asks for or its ceiling allows. What one child does not ask for is thus lent to the others. The allowance of
+an inner queue bounds its own trainings together with those of its children.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from mltrainer_scheduling.jobs import Floats
 from mltrainer_scheduling.quotas import NOTHING, Amounts, QuotaBook, plus
 
 DEFAULT_HALF_LIFE_S = 24 * 3_600.0
@@ -38,18 +41,22 @@ def faded(use: PastUse, now_s: float, half_life_s: float) -> PastUse:
 def with_held(use: PastUse, amounts: Amounts, begin_s: float, end_s: float, half_life_s: float) -> PastUse:
     """Adds what was held from a beginning to an end; the answer is faded to the later of end and `time_s`."""
     now_s = max(end_s, use.time_s)
-    before = faded(use, now_s, half_life_s)
-    seconds = 0.0
-    if end_s > begin_s:
-        seconds = _faded_seconds(now_s - begin_s, half_life_s) - _faded_seconds(now_s - end_s, half_life_s)
-    cpus, memory, gpus = before.amount_s
+    ages = held_seconds(np.array([now_s - begin_s, now_s - end_s]), half_life_s)
+    seconds = float(ages[0] - ages[1]) if end_s > begin_s else 0.0
+    return with_amount_seconds(faded(use, now_s, half_life_s), amounts, seconds)
+
+
+def with_amount_seconds(use: PastUse, amounts: Amounts, seconds: float) -> PastUse:
+    """Adds an amount times seconds that have faded already."""
+    cpus, memory, gpus = use.amount_s
     held = (cpus + seconds * amounts[0], memory + seconds * amounts[1], gpus + seconds * amounts[2])
-    return PastUse(held, now_s)
+    return PastUse(held, use.time_s)
 
 
-def _faded_seconds(age_s: float, half_life_s: float) -> float:
-    """Returns the integral of the fading weight over the last `age_s` seconds."""
-    return half_life_s / math.log(2.0) * (1.0 - math.exp2(-max(age_s, 0.0) / half_life_s))
+def held_seconds(age_s: Floats, half_life_s: float) -> Floats:
+    """Returns the seconds since ages ago until now, each counting as much as it has not faded."""
+    left = np.exp2(-np.maximum(age_s, 0.0) / half_life_s)
+    return np.asarray(half_life_s / math.log(2.0) * (1.0 - left), np.float64)
 
 
 def mean_amounts(use: PastUse, half_life_s: float) -> AmountSeconds:

@@ -5,6 +5,7 @@ from functools import partial
 from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
 from mltrainer_common.clock import MonotonicClock
 from mltrainer_common.database import Database, open_database
+from mltrainer_common.errors import StartupError
 from mltrainer_common.ids import new_id
 from mltrainer_common.migrations import migrate
 from mltrainer_common.service import ServiceContext, ServiceParts
@@ -17,6 +18,7 @@ from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.subscriptions import ConsumerGroup
 from mltrainer_messaging.transactions import EventTransactions
 
+from mltrainer_scheduler.adapters.price_file import read_prices
 from mltrainer_scheduler.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_scheduler.application.accept_trainings import AcceptTrainingsHandler
 from mltrainer_scheduler.application.browse import BrowseHandler
@@ -24,13 +26,19 @@ from mltrainer_scheduler.application.cancel_training import CancelTrainingHandle
 from mltrainer_scheduler.application.conclude_attempt import ConcludeAttemptHandler
 from mltrainer_scheduler.application.explain_training import ExplainTrainingHandler
 from mltrainer_scheduler.application.lapse_leases import LapseLeasesHandler
+from mltrainer_scheduler.application.lead import LeadHandler
+from mltrainer_scheduler.application.manage_queues import QueuesHandler
 from mltrainer_scheduler.application.place_trainings import PlaceTrainingsHandler
+from mltrainer_scheduler.application.planner import Planner
+from mltrainer_scheduler.application.preview_training import PreviewTrainingHandler
 from mltrainer_scheduler.application.record_progress import RecordProgressHandler
 from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHandler
 from mltrainer_scheduler.application.replicate import ReplicateHandler
 from mltrainer_scheduler.application.resolve_training import KeyResolver
+from mltrainer_scheduler.domain.in_order import InOrder
 from mltrainer_scheduler.domain.keys import BarCalendar
-from mltrainer_scheduler.domain.training import SchedulingPolicy
+from mltrainer_scheduler.domain.planning import Policy
+from mltrainer_scheduler.domain.training import SchedulingPolicy, Terms
 from mltrainer_scheduler.entrypoints.events import (
     EventHandlers,
     OnAnnouncement,
@@ -41,7 +49,7 @@ from mltrainer_scheduler.entrypoints.events import (
 )
 from mltrainer_scheduler.entrypoints.grpc_api import SchedulerApi, UseCases
 from mltrainer_scheduler.entrypoints.instruments import SchedulerInstruments
-from mltrainer_scheduler.entrypoints.loops import LeaseLoop, PlacementLoop, Wake
+from mltrainer_scheduler.entrypoints.loops import LeaderLoop, Leadership, LeaseLoop, PlacementLoop, Wake
 from mltrainer_scheduler.settings import SchedulerSettings
 from mltrainer_scheduler.wire.errors import to_rpc_error
 from mltrainer_scheduler.wire.events import PUBLISHED, to_message
@@ -79,6 +87,7 @@ async def assemble(
         background={
             "relay": relay.run,
             "consumer": consume,
+            "leader": scheduler.leader_loop().run,
             "placement": scheduler.placement_loop().run,
             "leases": scheduler.lease_loop().run,
         },
@@ -100,6 +109,10 @@ class _Scheduler:
         self._resolve = KeyResolver(
             BarCalendar(settings.bar_interval_s, settings.bar_close_offset_s), self._policy
         )
+        self._leadership = Leadership()
+        self._planner = Planner(_planning_policy(settings.policy), self._policy)
+        self._prices = read_prices(settings.price_file)
+        self._holder = f"{context.slug}-{context.platform.instance}"
         transactions = EventTransactions(database, context.slug, signal, encode=to_message)
         self._unit_of_work = SqlUnitOfWorkFactory(database, transactions)
 
@@ -119,20 +132,45 @@ class _Scheduler:
     def api(self) -> SchedulerApi:
         use_cases = UseCases(
             BrowseHandler(self._unit_of_work),
-            CancelTrainingHandler(self._unit_of_work, self._clock),
-            ExplainTrainingHandler(self._unit_of_work, self._clock, self._policy),
+            CancelTrainingHandler(self._unit_of_work, self._clock, self._policy),
+            ExplainTrainingHandler(self._unit_of_work, self._clock, self._planner),
             RenewAllocationsHandler(self._unit_of_work, self._clock, self._policy),
+            PreviewTrainingHandler(
+                self._unit_of_work,
+                self._clock,
+                self._context.market_clock,
+                self._planner,
+                self._resolve.calendar,
+                self._prices,
+            ),
+            QueuesHandler(self._unit_of_work, self._clock, self._planner, self._policy),
         )
         return SchedulerApi(use_cases, self._wake)
 
     def placement_loop(self) -> PlacementLoop:
-        place = PlaceTrainingsHandler(self._unit_of_work, self._clock, new_id, self._resolve, self._policy)
-        return PlacementLoop(place, self._wake, self._instruments, self._settings.placement_interval_s)
+        place = PlaceTrainingsHandler(
+            self._unit_of_work,
+            self._clock,
+            new_id,
+            self._resolve,
+            self._policy,
+            self._planner,
+            self._holder,
+        )
+        return PlacementLoop(
+            place, self._leadership, self._wake, self._instruments, self._settings.placement_interval_s
+        )
+
+    def leader_loop(self) -> LeaderLoop:
+        length_s = self._settings.leader_lease_s
+        lead = LeadHandler(self._unit_of_work, self._clock, self._holder, length_s)
+        return LeaderLoop(lead, self._leadership, length_s / 3.0)
 
     def lease_loop(self) -> LeaseLoop:
         lapse = LapseLeasesHandler(self._unit_of_work, self._clock, self._policy)
         return LeaseLoop(
             lapse,
+            self._leadership,
             self._wake,
             self._instruments,
             MonotonicClock(),
@@ -149,5 +187,12 @@ def _policy(settings: SchedulerSettings) -> SchedulingPolicy:
         max_backoff_s=settings.max_retry_backoff_s,
         view_grace_s=settings.view_grace_s,
         node_silence_s=settings.node_silence_s,
-        queue_window=settings.queue_window,
+        half_life_s=settings.half_life_s,
+        terms=Terms(settings.minimum_run_s, settings.max_preemptions),
     )
+
+
+def _planning_policy(name: str) -> Policy:
+    if name in {"default", InOrder.name}:
+        return InOrder()
+    raise StartupError(f"no policy {name!r} is known; use default or {InOrder.name}")

@@ -1,5 +1,7 @@
 """Reads what the scheduler is told by its environment."""
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -18,7 +20,12 @@ class SchedulerSettings(BaseSettings):
         bar_close_offset_s: Close of a bar after midnight UTC.
         placement_interval_s: Longest time between two looks at the queues.
         lease_check_interval_s: Time between two looks at the leases.
-        queue_window: Waiting trainings looked at in one pass.
+        policy: Which policy of the library plans, by name.
+        minimum_run_s: An attempt keeps its place at least for so long.
+        max_preemptions: So often a training gives its place to others at most.
+        half_life_s: After so long, what a queue has held counts half in its fair share.
+        leader_lease_s: After so long without a sign of the leading scheduler, another one takes over.
+        price_file: Prices for previews, in the form of the cost-optimizer's; none are known where unset.
     """
 
     model_config = SettingsConfigDict(env_prefix="MLTRAINER_SCHEDULER_", frozen=True, extra="ignore")
@@ -34,4 +41,9 @@ class SchedulerSettings(BaseSettings):
     bar_close_offset_s: float = Field(default=75_600.0, ge=0.0)
     placement_interval_s: float = Field(default=0.5, gt=0.0)
     lease_check_interval_s: float = Field(default=1.0, gt=0.0)
-    queue_window: int = Field(default=10_000, ge=1)
+    policy: str = "default"
+    minimum_run_s: float = Field(default=60.0, ge=0.0)
+    max_preemptions: int = Field(default=3, ge=0)
+    half_life_s: float = Field(default=86_400.0, gt=0.0)
+    leader_lease_s: float = Field(default=5.0, gt=0.0)
+    price_file: Path | None = None

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from mltrainer_common.database import DatabaseConflictError, retry_conflicts
 from mltrainer_scheduler.domain.catalogue import TrainerRelease, ViewVersion
-from mltrainer_scheduler.domain.placement import Capacity, NodeReport
+from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
+from mltrainer_scheduler.domain.cluster_state import ClusterState, HeldShare
+from mltrainer_scheduler.domain.planning import Duration
 from mltrainer_scheduler.domain.specification import (
     Budget,
     FieldViolation,
@@ -25,6 +27,8 @@ from mltrainer_scheduler.domain.training import (
     Training,
     TrainingState,
 )
+from mltrainer_scheduling.fair_share import PastUse
+from mltrainer_scheduling.quotas import Queue
 
 NOW = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 Spec = Callable[..., TrainingSpec]
@@ -132,41 +136,92 @@ async def test_a_stale_revision_changes_nothing(unit_of_work: Any, spec: Spec) -
         lambda uow: uow.computations.add(Computation(wanted, "trainings/0002")),
         lambda uow: uow.computations.save(Computation(wanted, "trainings/0002", revision=5), 4),
         lambda uow: uow.computations.remove(Computation(wanted, "trainings/0001", revision=4)),
-        lambda uow: uow.cluster.allocate([_allocation(1)], 9),
     ):
         with pytest.raises(DatabaseConflictError):
             async with unit_of_work() as uow:
                 await operation(uow)
 
 
-async def test_waiting_lists_the_heads_of_all_queues_first(unit_of_work: Any, spec: Spec) -> None:
-    keyed = {"computation_key": "k"}
-    soon = spec(budget=Budget(1.0, 0.0, NOW + timedelta(seconds=1)))
-    await _stored(
-        unit_of_work,
-        _training(spec(), 1, **keyed),
-        _training(spec(priority=5), 2, **keyed),
-        _training(spec(queue="other"), 3, **keyed),
-        _training(spec(), 4, ready_time=NOW + timedelta(seconds=2), **keyed),
-        _training(spec(), 5, state=TrainingState.PLACED, **keyed),
-        _training(spec(), 6),
-        _training(soon, 7, **keyed),
+async def test_planning_reads_what_is_not_over_and_then_what_has_changed(
+    unit_of_work: Any, spec: Spec
+) -> None:
+    placed = _training(
+        spec(
+            queue="research",
+            priority=3,
+            resources=Resources(2.0, 5, 0.5, "A100", 3, checkpoint_interval_s=9.0),
+        ),
+        2,
+        state=TrainingState.PLACED,
+        computation_key="k",
+        attained_s=1.5,
+        preemption_count=2,
+        begin_time=NOW,
+        knowledge=4,
+        revision=1,
     )
+    await _stored(unit_of_work, _training(spec()), placed, _training(spec(), 3, state=TrainingState.FAILED))
+    async with unit_of_work() as uow:
+        await uow.cluster.allocate(
+            [_allocation(1, placed.name, workers=2), _allocation(2, placed.name, "nodes/b")]
+        )
+        await uow.commit()
+    state = ClusterState()
+    async with unit_of_work.view() as view:
+        first = await view.planning.changes(-1, -1)
+        state.apply(first)
+    async with unit_of_work() as uow:
+        await uow.trainings.save(replace(placed, state=TrainingState.COMPLETED, revision=2), 1)
+        await uow.planning.add_duration(Duration("studies/vol5", 1.5, 60.0))
+        await uow.planning.set_queues([Queue("research", guaranteed=(1, 2, 3))])
+        await uow.planning.set_past({"research": PastUse((1.0, 2.0, 3.0), 4.0)})
+        await uow.commit()
+    async with unit_of_work.view() as view:
+        second = await view.planning.changes(state.revision, state.learned)
+        third = await view.planning.changes(second.revision, second.learned)
+        assert await view.planning.revision() == second.revision
+
+    fact = state.facts[placed.name]
+    assert sorted(state.facts) == ["trainings/0001", "trainings/0002"]
+    assert fact.shares == (HeldShare("nodes/a", 2), HeldShare("nodes/b", 1))
+    assert (fact.queue, fact.priority, fact.demand.worker) == ("research", 3, Capacity(2_000, 5, 500))
+    assert (fact.attained_s, fact.preemption_count, fact.checkpoint_interval_s) == (1.5, 2, 9.0)
+    assert (fact.begin_s, fact.knowledge, fact.is_queued) == (NOW.timestamp(), 4, False)
+    assert [item.name for item in second.trainings] == [placed.name]
+    assert second.queues == (Queue("research", guaranteed=(1, 2, 3)),)
+    assert second.past == {"research": PastUse((1.0, 2.0, 3.0), 4.0)}
+    assert second.history is not None
+    assert second.history.wall_s.tolist() == [60.0]
+    assert (third.trainings, third.nodes, third.history) == ([], [], None)
+
+
+async def test_what_is_read_under_the_lock_is_read_again_with_its_own_changes(
+    unit_of_work: Any, spec: Spec
+) -> None:
+    async with unit_of_work() as uow:
+        number = await uow.planning.lock()
+        before = await uow.planning.changes(-1, -1)
+        await uow.trainings.add(_training(spec()))
+        await uow.commit()
+    async with unit_of_work.view() as view:
+        after = await view.planning.changes(before.revision, before.learned)
+
+    assert (before.revision, after.revision) == (number - 1, number)
+    assert [item.name for item in after.trainings] == ["trainings/0001"]
+
+
+async def test_one_scheduler_leads_until_it_falls_silent(unit_of_work: Any) -> None:
+    async def lead(holder: str, after_s: float) -> bool:
+        async with unit_of_work() as uow:
+            leads: bool = await uow.planning.lead(holder, NOW + timedelta(seconds=after_s), 5.0)
+            await uow.commit()
+        return leads
+
+    answers = [await lead(*turn) for turn in (("a", 0), ("b", 1), ("a", 4), ("b", 8), ("b", 10), ("a", 11))]
 
     async with unit_of_work.view() as view:
-        waiting = await view.trainings.waiting(NOW, 10)
-        first = await view.trainings.waiting(NOW, 2)
-        keyless = await view.trainings.unsettled(NOW, 10)
-        late = await view.trainings.unsettled(NOW + timedelta(seconds=1), 10)
-        is_any = await view.trainings.is_any_waiting(NOW)
-        was_any = await view.trainings.is_any_waiting(NOW - timedelta(seconds=1))
-
-    assert [item.entry.demand.training[-1] for item in waiting] == ["2", "3", "1", "7"]
-    assert waiting[0].entry.demand.worker == Capacity(1_000, 1 << 30, 0)
-    assert first == waiting[:2]
-    assert [item.name[-1] for item in keyless] == ["6"]
-    assert [item.name[-1] for item in late] == ["6", "7"]
-    assert (is_any, was_any) == (True, False)
+        assert (await view.planning.leads("a"), await view.planning.leads("b")) == (False, True)
+    assert answers == [True, False, True, False, True, False]
 
 
 async def test_those_who_joined_come_oldest_first(unit_of_work: Any, spec: Spec) -> None:
@@ -209,7 +264,7 @@ async def test_allocations_are_held_counted_prolonged_and_ended(unit_of_work: An
     first, second = _allocation(1, workers=2), _allocation(2, node="nodes/b")
     until = NOW + timedelta(seconds=60)
     async with unit_of_work() as uow:
-        revision = await uow.cluster.allocate([first, second], await uow.cluster.revision())
+        await uow.cluster.allocate([first, second])
         await uow.commit()
     async with unit_of_work() as uow:
         used = await uow.cluster.used()
@@ -223,8 +278,7 @@ async def test_allocations_are_held_counted_prolonged_and_ended(unit_of_work: An
         (held,) = await view.cluster.held()
         assert await view.cluster.held_by("trainings/0001") == [held.allocation]
         assert await view.cluster.living({first.name, second.name}) == [held.allocation]
-        assert await view.cluster.revision() == revision
-    assert used == {"nodes/a": Capacity(1_000, 2 << 30, 0), "nodes/b": Capacity(500, 1 << 30, 0)}
+    assert used == {"nodes/a": (Capacity(1_000, 2 << 30, 0), 1), "nodes/b": (Capacity(500, 1 << 30, 0), 1)}
     assert due == [first, second]
     assert extended == 0
     assert held.allocation == replace(second, lease_expire_time=until)
@@ -239,6 +293,7 @@ async def test_announcements_count_only_when_newer(
         news = [
             await uow.cluster.report(node),
             await uow.cluster.report(replace(node, revision=4, zone="old")),
+            await uow.cluster.report(replace(node, revision=6)),
             await uow.knowledge.store_release(release, NOW),
             await uow.knowledge.store_release(release, NOW),
             await uow.knowledge.store_view(view),
@@ -250,8 +305,9 @@ async def test_announcements_count_only_when_newer(
     async with unit_of_work.view() as look:
         knowledge = await look.knowledge.load()
         nodes = await look.cluster.nodes()
-    assert news == [True, False, True, False, True, True, False]
-    assert nodes == [node]
+    assert news == [True, False, False, True, False, True, True, False]
+    assert nodes == [replace(node, revision=6)]
+    assert knowledge.revision == 3
     assert knowledge.release == release
     assert knowledge.views == (view, replace(view, version=2))
 

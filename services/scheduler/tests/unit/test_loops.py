@@ -1,12 +1,15 @@
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from mltrainer_common.database import DatabaseUnavailableError
 from mltrainer_scheduler.application.place_trainings import PassResult
 from mltrainer_scheduler.entrypoints.instruments import SchedulerInstruments
-from mltrainer_scheduler.entrypoints.loops import LeaseLoop, PlacementLoop, Wake
+from mltrainer_scheduler.entrypoints.loops import Leadership, LeaseLoop, PlacementLoop, Wake
 from prometheus_client import CollectorRegistry
+
+START = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 
 
 class RecordedLeases:
@@ -14,7 +17,12 @@ class RecordedLeases:
 
     def __init__(self, looks: int) -> None:
         self.done: list[str] = []
+        self.clock = self
+        self.times = iter([START] * 99)
         self._looks = looks
+
+    def now(self) -> datetime:
+        return next(self.times)
 
     async def __call__(self) -> list[Any]:
         self.done.append("lapse")
@@ -27,10 +35,23 @@ class RecordedLeases:
         return 0
 
 
+def _leading() -> Leadership:
+    leadership = Leadership()
+    leadership.set(leads=True)
+    return leadership
+
+
 async def _run(leases: RecordedLeases, *ticks_s: float) -> None:
     ticks = iter(ticks_s)
-    instruments = SchedulerInstruments(CollectorRegistry())
-    loop = LeaseLoop(leases, Wake(), instruments, lambda: next(ticks), interval_s=0.0, stall_s=11.0)  # type: ignore[arg-type]
+    loop = LeaseLoop(
+        leases,  # type: ignore[arg-type] - records what the loop asks of it
+        _leading(),
+        Wake(),
+        SchedulerInstruments(CollectorRegistry()),
+        lambda: next(ticks),
+        interval_s=0.0,
+        stall_s=11.0,
+    )
     with pytest.raises(asyncio.CancelledError):
         await loop.run()
 
@@ -69,7 +90,7 @@ async def test_placement_goes_on_at_once_while_it_learns_and_survives_outages(
 
     wake = Wake()
     wake.notify()
-    loop = PlacementLoop(place, wake, SchedulerInstruments(CollectorRegistry()), interval_s=60.0)
+    loop = PlacementLoop(place, _leading(), wake, SchedulerInstruments(CollectorRegistry()), interval_s=60.0)
 
     with pytest.raises(asyncio.CancelledError):
         await loop.run()

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from mltrainer_common.database import DatabaseConflictError, upsert
+from mltrainer_common.database import upsert
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mltrainer_scheduler.adapters.changes import ChangeCounter
 from mltrainer_scheduler.adapters.rows import (
     allocation_row,
     node_row,
@@ -24,19 +26,22 @@ from mltrainer_scheduler.adapters.tables import (
 )
 from mltrainer_scheduler.application.ports import HeldAllocation
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Knowledge, TrainerRelease, ViewVersion
-from mltrainer_scheduler.domain.placement import Capacity, NodeReport
+from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
 from mltrainer_scheduler.domain.specification import TargetKind
 from mltrainer_scheduler.domain.training import Allocation
 
 _LIVING = allocation.c.end_time.is_(None)
 _CHANGING = ("lease_expire_time", "end_time", "end_reason", "stage", "progress", "progress_revision")
+# Below the number of parameters that a statement may have.
+_CHUNK = 500
 
 
 class SqlClusterRepository:
     """Keeps nodes and allocations inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, changes: ChangeCounter) -> None:
         self._connection = connection
+        self._changes = changes
 
     async def nodes(self, limit: int = 0, after: str = "") -> list[NodeReport]:
         """Returns nodes by name; all without a limit."""
@@ -44,14 +49,22 @@ class SqlClusterRepository:
         return [to_node(row) for row in await self._connection.execute(query)]
 
     async def report(self, reported: NodeReport) -> bool:
-        """Stores what a node says and tells whether that was news."""
-        statement = upsert(self._connection, node).values(node_row(reported))
+        """Stores what a node says and tells whether that was news, not only a sign of life."""
+        known = (
+            await self._connection.execute(select(node).where(node.c.name == reported.name))
+        ).one_or_none()
+        if known is not None and known.revision >= reported.revision:
+            return False
+        same = known is not None and _says(to_node(known)) == _says(reported)
+        change = known.change if known is not None and same else await self._changes.number()
+        values = node_row(reported) | {"change": change}
+        statement = upsert(self._connection, node).values(values)
         statement = statement.on_conflict_do_update(
             index_elements=["name"],
-            set_={column: statement.excluded[column] for column in node_row(reported)},
+            set_={column: statement.excluded[column] for column in values},
             where=node.c.revision < statement.excluded.revision,
         )
-        return bool((await self._connection.execute(statement)).rowcount == 1)
+        return (await self._connection.execute(statement)).rowcount == 1 and not same
 
     async def held(self, limit: int = 0, after: str = "") -> list[HeldAllocation]:
         """Returns the allocations that live, oldest first; all without a limit."""
@@ -73,13 +86,24 @@ class SqlClusterRepository:
         rows = await self._connection.execute(query.order_by(allocation.c.name))
         return [to_allocation(row) for row in rows]
 
+    async def held_by_all(self, names: Collection[str]) -> dict[str, list[Allocation]]:
+        """Returns the living allocations of trainings, oldest first."""
+        held: dict[str, list[Allocation]] = {name: [] for name in names}
+        ordered = sorted(names)
+        for start in range(0, len(ordered), _CHUNK):
+            chunk = ordered[start : start + _CHUNK]
+            query = select(allocation).where(_LIVING, allocation.c.training.in_(chunk))
+            for row in await self._connection.execute(query.order_by(allocation.c.name)):
+                held[row.training].append(to_allocation(row))
+        return held
+
     async def living(self, names: Collection[str]) -> list[Allocation]:
         """Returns which of these allocations live."""
         query = select(allocation).where(_LIVING, allocation.c.name.in_(sorted(names)))
         return [to_allocation(row) for row in await self._connection.execute(query)]
 
-    async def used(self) -> dict[str, Capacity]:
-        """Returns what living allocations hold, by node."""
+    async def used(self) -> dict[str, tuple[Capacity, int]]:
+        """Returns what living allocations hold and how many there are, by node."""
         workers = allocation.c.workers
         query = (
             select(
@@ -87,29 +111,23 @@ class SqlClusterRepository:
                 func.sum(workers * training.c.cpu_millis),
                 func.sum(workers * training.c.memory_bytes),
                 func.sum(workers * training.c.gpu_millis),
+                func.count(),
             )
             .join(training, training.c.name == allocation.c.training)
             .where(_LIVING)
             .group_by(allocation.c.node)
         )
         rows = await self._connection.execute(query)
-        return {name: Capacity(int(cpus), int(memory), int(gpus)) for name, cpus, memory, gpus in rows}
+        return {
+            name: (Capacity(int(cpus), int(memory), int(gpus)), count)
+            for name, cpus, memory, gpus, count in rows
+        }
 
-    async def revision(self) -> int:
-        """Returns the revision that every allocation counts up."""
-        return int((await self._connection.execute(select(cluster.c.revision))).scalar_one())
-
-    async def allocate(self, allocations: Sequence[Allocation], revision: int) -> int:
-        """Stores new allocations and returns the next revision.
-
-        Raises:
-            DatabaseConflictError: Somebody else has allocated since the revision was read.
-        """
-        statement = update(cluster).where(cluster.c.revision == revision).values(revision=revision + 1)
-        if (await self._connection.execute(statement)).rowcount != 1:
-            raise DatabaseConflictError(f"the cluster has changed since revision {revision}")
-        await self._connection.execute(insert(allocation), [allocation_row(item) for item in allocations])
-        return revision + 1
+    async def allocate(self, allocations: Sequence[Allocation]) -> None:
+        """Stores new allocations, under the lock of the cluster."""
+        await self._changes.number()
+        if allocations:
+            await self._connection.execute(insert(allocation), [allocation_row(item) for item in allocations])
 
     async def update(self, allocations: Sequence[Allocation]) -> None:
         """Replaces allocations."""
@@ -139,16 +157,21 @@ class SqlClusterRepository:
             await self._connection.execute(chosen.values(lease_expire_time=until))
 
     async def prolong_all(self, until: datetime) -> int:
-        """Has every living lease hold at least until then, and returns how many there are."""
-        earlier = update(allocation).where(_LIVING, allocation.c.lease_expire_time < until)
-        return (await self._connection.execute(earlier.values(lease_expire_time=until))).rowcount
+        """Has every living lease hold until then, neither longer nor shorter; returns how many changed."""
+        other = update(allocation).where(_LIVING, allocation.c.lease_expire_time != until)
+        return (await self._connection.execute(other.values(lease_expire_time=until))).rowcount
+
+
+def _says(report: NodeReport) -> tuple[object, ...]:
+    return (report.total, report.gpu_type, report.schedulable, report.spot, report.zone)
 
 
 class SqlKnowledgeRepository:
     """Keeps the tables replicated from trainers and from feature."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, changes: ChangeCounter) -> None:
         self._connection = connection
+        self._changes = changes
 
     async def load(self) -> Knowledge:
         """Returns the newest release and all views."""
@@ -163,7 +186,8 @@ class SqlKnowledgeRepository:
             release = TrainerRelease(
                 row.trainer, row.code_digest, row.environment_digest, entries, row.revision
             )
-        return Knowledge(release, tuple(ViewVersion(*view) for view in views))
+        revision = (await self._connection.execute(select(cluster.c.knowledge))).scalar_one()
+        return Knowledge(release, tuple(ViewVersion(*view) for view in views), int(revision))
 
     async def store_release(self, release: TrainerRelease, received_time: datetime) -> bool:
         """Stores a release and tells whether it was news."""
@@ -181,7 +205,7 @@ class SqlKnowledgeRepository:
             set_={column: statement.excluded[column] for column in values},
             where=trainer_release.c.revision < statement.excluded.revision,
         )
-        return bool((await self._connection.execute(statement)).rowcount == 1)
+        return await self._is_news(statement)
 
     async def store_view(self, view: ViewVersion) -> bool:
         """Stores a view version and tells whether it was news."""
@@ -198,7 +222,14 @@ class SqlKnowledgeRepository:
             set_={column: statement.excluded[column] for column in values},
             where=view_version.c.revision < statement.excluded.revision,
         )
-        return bool((await self._connection.execute(statement)).rowcount == 1)
+        return await self._is_news(statement)
+
+    async def _is_news(self, statement: Any) -> bool:
+        if (await self._connection.execute(statement)).rowcount != 1:
+            return False
+        await self._changes.number()
+        await self._connection.execute(update(cluster).values(knowledge=cluster.c.knowledge + 1))
+        return True
 
 
 def _from_entry(entry: CatalogueEntry) -> list[object]:

@@ -1,11 +1,13 @@
 """Translates between domain values and rows."""
 
+from collections.abc import Sequence
+from math import inf, nan
 from typing import Any
 
 from mltrainer.scheduler.v1 import resources_pb2
 
-from mltrainer_scheduler.application.ports import Waiting
-from mltrainer_scheduler.domain.placement import Capacity, Demand, NodeReport, QueueEntry, demand_of
+from mltrainer_scheduler.domain.cluster import Capacity, Demand, NodeReport, demand_of
+from mltrainer_scheduler.domain.cluster_state import HeldShare, TrainingFact
 from mltrainer_scheduler.domain.specification import FieldViolation
 from mltrainer_scheduler.domain.training import Allocation, Share, Training, TrainingState
 from mltrainer_scheduler.wire.specification import from_spec, to_spec
@@ -34,6 +36,7 @@ def training_row(training: Training) -> dict[str, Any]:
         "deadline_time": spec.budget.deadline_time if spec.budget else None,
         "create_time": training.create_time,
         "traceparent": training.traceparent,
+        "checkpoint_interval_s": spec.resources.checkpoint_interval_s if is_valid else 0.0,
     }
 
 
@@ -53,6 +56,11 @@ def changing_columns(training: Training) -> dict[str, Any]:
         "manifest_digest": training.manifest_digest,
         "verdict": training.verdict,
         "revision": training.revision,
+        "attained_s": training.attained_s,
+        "preemption_count": training.preemption_count,
+        "wait_begin_time": training.wait_begin_time,
+        "begin_time": training.begin_time,
+        "knowledge": training.knowledge,
     }
 
 
@@ -77,15 +85,38 @@ def to_training(row: Any) -> Training:
         end_time=row.end_time,
         revision=row.revision,
         traceparent=row.traceparent,
+        wait_begin_time=row.wait_begin_time,
+        begin_time=row.begin_time,
+        attained_s=row.attained_s,
+        preemption_count=row.preemption_count,
+        knowledge=row.knowledge,
     )
 
 
-def to_waiting(row: Any) -> Waiting:
-    """Reads what placement needs of a training."""
+def to_fact(row: Any, shares: Sequence[HeldShare]) -> TrainingFact:
+    """Reads what planning needs of a training."""
     worker = Capacity(row.cpu_millis, row.memory_bytes, row.gpu_millis)
-    demand = Demand(row.name, worker, row.gang_workers, row.gpu_type, row.allows_spot)
-    entry = QueueEntry(demand, row.queue, row.priority)
-    return Waiting(entry, row.reason)
+    waits_since = row.wait_begin_time or row.create_time
+    return TrainingFact(
+        name=row.name,
+        demand=Demand(row.name, worker, row.gang_workers, row.gpu_type, row.allows_spot),
+        is_queued=row.state == TrainingState.QUEUED,
+        queue=row.queue,
+        priority=row.priority,
+        group=row.study,
+        create_s=row.create_time.timestamp(),
+        ready_s=row.ready_time.timestamp(),
+        wait_begin_s=waits_since.timestamp(),
+        begin_s=row.begin_time.timestamp() if row.begin_time else nan,
+        deadline_s=row.deadline_time.timestamp() if row.deadline_time else inf,
+        attained_s=row.attained_s,
+        checkpoint_interval_s=row.checkpoint_interval_s,
+        preemption_count=row.preemption_count,
+        has_key=bool(row.computation_key),
+        knowledge=row.knowledge,
+        reason=row.reason,
+        shares=tuple(shares) if row.state == TrainingState.PLACED else (),
+    )
 
 
 def allocation_row(allocation: Allocation) -> dict[str, Any]:
@@ -105,6 +136,7 @@ def allocation_row(allocation: Allocation) -> dict[str, Any]:
         "stage": _storable(allocation.stage),
         "progress": allocation.progress,
         "progress_revision": allocation.progress_revision,
+        "device": allocation.share.device,
     }
 
 
@@ -114,7 +146,7 @@ def to_allocation(row: Any) -> Allocation:
         name=row.name,
         training=row.training,
         attempt=row.attempt,
-        share=Share(row.node, row.workers, row.spot),
+        share=Share(row.node, row.workers, row.spot, row.device),
         fencing_token=row.fencing_token,
         lease_expire_time=row.lease_expire_time,
         start_time=row.start_time,

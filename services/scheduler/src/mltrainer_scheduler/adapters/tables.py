@@ -49,6 +49,15 @@ training = Table(
     Column("verdict", String),
     Column("revision", BigInteger),
     Column("traceparent", String),
+    Column("attained_s", Float),
+    Column("checkpoint_interval_s", Float),
+    Column("preemption_count", BigInteger),
+    Column("wait_begin_time", UtcDateTime),
+    Column("begin_time", UtcDateTime),
+    # Revision of the replicated tables that the key was computed from.
+    Column("knowledge", BigInteger),
+    # Revision of the cluster at which the row last changed: planning follows it.
+    Column("change", BigInteger),
 )
 computation = Table(
     "computation",
@@ -73,6 +82,7 @@ node = Table(
     Column("zone", String),
     Column("revision", BigInteger),
     Column("seen_time", UtcDateTime),
+    Column("change", BigInteger),
 )
 allocation = Table(
     "allocation",
@@ -91,13 +101,59 @@ allocation = Table(
     Column("stage", String),
     Column("progress", Float),
     Column("progress_revision", BigInteger),
+    Column("device", Integer),
 )
-# One row: its revision counts up with every new allocation, so that two schedulers never allocate twice.
+# One row: every transaction that changes a training, a node or a queue counts its revision up first, so that
+# such transactions follow one another and a plan is carried out on exactly the state it was made for.
 cluster = Table(
     "cluster",
     _metadata,
     Column("name", String, primary_key=True),
     Column("revision", BigInteger),
+    Column("queues_change", BigInteger),
+    Column("use_change", BigInteger),
+    Column("knowledge", BigInteger),
+    Column("duration_count", BigInteger),
+)
+queue = Table(
+    "queue",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("parent", String),
+    Column("weight", Float),
+    Column("guaranteed_cpu_millis", BigInteger),
+    Column("guaranteed_memory_bytes", BigInteger),
+    Column("guaranteed_gpu_millis", BigInteger),
+    Column("ceiling_cpu_millis", BigInteger),
+    Column("ceiling_memory_bytes", BigInteger),
+    Column("ceiling_gpu_millis", BigInteger),
+)
+# Amounts times seconds of ended allocations, faded to `time_s`.
+queue_use = Table(
+    "queue_use",
+    _metadata,
+    Column("queue", String, primary_key=True),
+    Column("cpu_millis_s", Float),
+    Column("memory_bytes_s", Float),
+    Column("gpu_millis_s", Float),
+    Column("time_s", Float),
+)
+# How long trainings took, numbered from 1 without gaps.
+duration = Table(
+    "duration",
+    _metadata,
+    Column("number", BigInteger, primary_key=True),
+    Column("kind", String),
+    Column("gpus", Float),
+    Column("wall_s", Float),
+)
+leader = Table(
+    "leader",
+    _metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String),
+    Column("term", BigInteger),
+    Column("expire_time", UtcDateTime),
 )
 trainer_release = Table(
     "trainer_release",

@@ -1,29 +1,16 @@
 """Keeps trainings and computations in tables."""
 
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Sequence
 
 from mltrainer_common.database import DatabaseConflictError, upsert
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mltrainer_scheduler.adapters.rows import changing_columns, to_training, to_waiting, training_row
+from mltrainer_scheduler.adapters.changes import ChangeCounter
+from mltrainer_scheduler.adapters.rows import changing_columns, to_training, training_row
 from mltrainer_scheduler.adapters.tables import computation, training
-from mltrainer_scheduler.application.ports import Waiting
 from mltrainer_scheduler.domain.training import Computation, ComputationId, Training, TrainingState
 
-_COLUMNS_OF_WAITING = (
-    training.c.name,
-    training.c.queue,
-    training.c.priority,
-    training.c.cpu_millis,
-    training.c.memory_bytes,
-    training.c.gpu_millis,
-    training.c.gpu_type,
-    training.c.gang_workers,
-    training.c.allows_spot,
-    training.c.reason,
-)
 # Below the number of parameters that a statement may have.
 _CHUNK = 500
 
@@ -31,14 +18,24 @@ _CHUNK = 500
 class SqlTrainingRepository:
     """Keeps trainings inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, changes: ChangeCounter) -> None:
         self._connection = connection
+        self._changes = changes
 
     async def get(self, name: str) -> Training | None:
         """Returns a training."""
         query = select(training).where(training.c.name == name)
         row = (await self._connection.execute(query)).one_or_none()
         return to_training(row) if row else None
+
+    async def get_all(self, names: Collection[str]) -> dict[str, Training]:
+        """Returns the trainings that exist by name."""
+        found: dict[str, Training] = {}
+        ordered = sorted(names)
+        for start in range(0, len(ordered), _CHUNK):
+            query = select(training).where(training.c.name.in_(ordered[start : start + _CHUNK]))
+            found |= {row.name: to_training(row) for row in await self._connection.execute(query)}
+        return found
 
     async def of_request(self, request_id: str) -> Training | None:
         """Returns the training of a producer's request."""
@@ -62,7 +59,8 @@ class SqlTrainingRepository:
         Raises:
             DatabaseConflictError: Its request id was stored concurrently.
         """
-        statement = upsert(self._connection, training).values(training_row(new)).on_conflict_do_nothing()
+        row = training_row(new) | {"change": await self._changes.number()}
+        statement = upsert(self._connection, training).values(row).on_conflict_do_nothing()
         if (await self._connection.execute(statement)).rowcount != 1:
             raise DatabaseConflictError(f"request {new.request_id!r} was stored concurrently")
 
@@ -75,34 +73,25 @@ class SqlTrainingRepository:
         statement = (
             update(training)
             .where(training.c.name == changed.name, training.c.revision == previous_revision)
-            .values(changing_columns(changed))
+            .values(changing_columns(changed) | {"change": await self._changes.number()})
         )
         if (await self._connection.execute(statement)).rowcount != 1:
             raise DatabaseConflictError(f"{changed.name} has changed since revision {previous_revision}")
 
-    async def is_any_waiting(self, ready_before: datetime) -> bool:
-        """Tells whether a queued training wants to be looked at."""
-        query = select(training.c.name).where(_ready(ready_before)).limit(1)
-        return (await self._connection.execute(query)).first() is not None
-
-    async def unsettled(self, ready_before: datetime, limit: int) -> list[Training]:
-        """Returns queued trainings without a key or past their deadline, oldest first."""
-        query = select(training).where(_ready(ready_before), ~_settled(ready_before))
-        rows = await self._connection.execute(query.order_by(training.c.name).limit(limit))
-        return [to_training(row) for row in rows]
-
-    async def waiting(self, ready_before: datetime, limit: int) -> list[Waiting]:
-        """Returns the other queued trainings, which may be placed, the first of every queue first."""
-        position = func.row_number().over(
-            partition_by=training.c.queue, order_by=(training.c.priority.desc(), training.c.name)
+    async def save_all(self, changed: Sequence[Training]) -> None:
+        """Replaces trainings that were read under the lock of the cluster, where nobody else changes them."""
+        if not changed:
+            return
+        rows = [{f"new_{name}": value for name, value in changing_columns(one).items()} for one in changed]
+        change = await self._changes.number()
+        statement = (
+            update(training)
+            .where(training.c.name == bindparam("key"))
+            .values({name.removeprefix("new_"): bindparam(name) for name in rows[0]} | {"change": change})
         )
-        ready = (
-            select(*_COLUMNS_OF_WAITING, position.label("position"))
-            .where(_ready(ready_before), _settled(ready_before))
-            .subquery()
-        )
-        query = select(ready).order_by(ready.c.position, ready.c.queue).limit(limit)
-        return [to_waiting(row) for row in await self._connection.execute(query)]
+        for row, one in zip(rows, changed, strict=True):
+            row["key"] = one.name
+        await self._connection.execute(statement, rows)
 
     async def joined_to(self, wanted: ComputationId) -> list[Training]:
         """Returns the trainings that wait for a result, oldest first."""
@@ -185,15 +174,6 @@ class SqlComputationRepository:
         statement = delete(computation).where(_is(old.id), computation.c.revision == old.revision)
         if (await self._connection.execute(statement)).rowcount != 1:
             raise DatabaseConflictError(f"computation {old.id.key} has changed")
-
-
-def _ready(now: datetime) -> ColumnElement[bool]:
-    return and_(training.c.state == TrainingState.QUEUED, training.c.ready_time <= now)
-
-
-def _settled(now: datetime) -> ColumnElement[bool]:
-    is_on_time = or_(training.c.deadline_time.is_(None), training.c.deadline_time > now)
-    return and_(training.c.computation_key != "", is_on_time)
 
 
 def _is(wanted: ComputationId) -> ColumnElement[bool]:

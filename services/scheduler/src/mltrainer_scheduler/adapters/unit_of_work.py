@@ -10,7 +10,9 @@ from mltrainer_messaging.outbox import SqlOutbox
 from mltrainer_messaging.transactions import EventTransaction, EventTransactions
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mltrainer_scheduler.adapters.changes import ChangeCounter
 from mltrainer_scheduler.adapters.cluster_repository import SqlClusterRepository, SqlKnowledgeRepository
+from mltrainer_scheduler.adapters.planning_repository import SqlPlanningRepository
 from mltrainer_scheduler.adapters.training_repository import (
     SqlComputationRepository,
     SqlTrainingRepository,
@@ -44,19 +46,25 @@ class SqlView:
     """One read-only look."""
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self.trainings = SqlTrainingRepository(connection)
-        self.cluster = SqlClusterRepository(connection)
-        self.knowledge = SqlKnowledgeRepository(connection)
+        changes = ChangeCounter(connection)
+        self.trainings = SqlTrainingRepository(connection, changes)
+        self.computations = SqlComputationRepository(connection)
+        self.cluster = SqlClusterRepository(connection, changes)
+        self.knowledge = SqlKnowledgeRepository(connection, changes)
+        self.planning = SqlPlanningRepository(connection, changes)
 
 
 class SqlUnitOfWork:
     """One write transaction."""
 
     def __init__(self, transaction: EventTransaction) -> None:
-        self.trainings = SqlTrainingRepository(transaction.connection)
-        self.computations = SqlComputationRepository(transaction.connection)
-        self.cluster = SqlClusterRepository(transaction.connection)
-        self.knowledge = SqlKnowledgeRepository(transaction.connection)
+        connection = transaction.connection
+        changes = ChangeCounter(connection)
+        self.trainings = SqlTrainingRepository(connection, changes)
+        self.computations = SqlComputationRepository(connection)
+        self.cluster = SqlClusterRepository(connection, changes)
+        self.knowledge = SqlKnowledgeRepository(connection, changes)
+        self.planning = SqlPlanningRepository(connection, changes)
         self.inbox = transaction.inbox
         self.outbox = TracedOutbox(transaction.outbox)
         self._transaction = transaction

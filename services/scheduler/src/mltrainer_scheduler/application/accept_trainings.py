@@ -10,8 +10,8 @@ from mltrainer_scheduler.application.ports import Clock, NewId, UnitOfWork, Unit
 from mltrainer_scheduler.application.resolve_training import KeyResolver, Resolved, Waits
 from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.catalogue import Knowledge
+from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT
 from mltrainer_scheduler.domain.lifecycle import Change
-from mltrainer_scheduler.domain.placement import AWAITING_PLACEMENT
 from mltrainer_scheduler.domain.specification import TrainingSpec, with_defaults
 from mltrainer_scheduler.domain.training import Training, TrainingState
 from mltrainer_scheduler.domain.validation import validate

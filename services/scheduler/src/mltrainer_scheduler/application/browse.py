@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mltrainer_scheduler.application.ports import HeldAllocation, UnitOfWorkFactory
+from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
 from mltrainer_scheduler.domain.errors import RequestNotFoundError, TrainingNotFoundError
-from mltrainer_scheduler.domain.placement import Capacity, NodeReport
 from mltrainer_scheduler.domain.training import Training, TrainingState
 
 
@@ -15,6 +15,7 @@ class NodeUse:
 
     report: NodeReport
     used: Capacity
+    allocation_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class BrowseHandler:
         """Returns nodes after a name, by name."""
         async with self.unit_of_work.view() as view:
             used = await view.cluster.used()
+            nothing = (Capacity(), 0)
             return [
-                NodeUse(report, used.get(report.name, Capacity()))
+                NodeUse(report, *used.get(report.name, nothing))
                 for report in await view.cluster.nodes(limit, after)
             ]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from mltrainer_scheduler.application import computations
+from mltrainer_scheduler.application import accounting, computations
 from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory
 from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.errors import TrainingNotFoundError
-from mltrainer_scheduler.domain.training import Training
+from mltrainer_scheduler.domain.training import SchedulingPolicy, Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class CancelTrainingHandler:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    policy: SchedulingPolicy
 
     async def __call__(self, name: str) -> Training:
         """Returns the training as it is afterwards.
@@ -31,6 +32,7 @@ class CancelTrainingHandler:
             held = await uow.cluster.held_by(name)
             change = lifecycle.cancel(training, held, self.clock.now())
             await computations.store(uow, training, change)
+            await accounting.charge(uow, [change], self.policy.half_life_s)
             await computations.release(uow, training)
             await uow.commit()
         return change.training

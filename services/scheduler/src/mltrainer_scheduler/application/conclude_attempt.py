@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mltrainer_scheduler.application import computations
+from mltrainer_scheduler.application import accounting, computations
 from mltrainer_scheduler.application.ports import Clock, UnitOfWork, UnitOfWorkFactory
 from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.training import Allocation, SchedulingPolicy, Training, TrainingState
@@ -74,6 +74,7 @@ class ConcludeAttemptHandler:
         now = self.clock.now()
         change = lifecycle.complete(training, allocations, report.manifest_digest, report.verdict, now)
         await computations.store(uow, training, change)
+        await accounting.charge(uow, [change], self.policy.half_life_s)
         # A result of another computation than the one that was placed is nobody else's result.
         if report.manifest_digest and report.computation_key == training.computation_key:
             await computations.finish(uow, change.training, now)
@@ -90,6 +91,7 @@ class ConcludeAttemptHandler:
         else:
             change = lifecycle.fail(training, allocations, cause, now)
         await computations.store(uow, training, change)
+        await accounting.charge(uow, [change], self.policy.half_life_s)
         if change.training.state.is_final:
             await computations.release(uow, training)
 

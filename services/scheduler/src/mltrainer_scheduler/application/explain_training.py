@@ -2,20 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory, View, Waiting
+from mltrainer_scheduler.application.planner import Planner
+from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory, View
+from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT
 from mltrainer_scheduler.domain.errors import TrainingNotFoundError
-from mltrainer_scheduler.domain.placement import (
-    AWAITING_PLACEMENT,
-    BEHIND_OTHERS,
-    Refusal,
-    by_queue,
-    demand_of,
-    place,
-    usable_nodes,
-)
-from mltrainer_scheduler.domain.training import Allocation, SchedulingPolicy, Training, TrainingState
+from mltrainer_scheduler.domain.forecast import start_of, total
+from mltrainer_scheduler.domain.planning import Hindrance
+from mltrainer_scheduler.domain.reasons import sentence
+from mltrainer_scheduler.domain.training import Allocation, Training, TrainingState
 
 _MOST_BLOCKING = 20
 
@@ -29,15 +25,17 @@ class Explanation:
     message: str
     blocking: tuple[str, ...] = ()
     queue_position: int = 0
+    earliest_start_time: datetime | None = None
+    latest_start_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainTrainingHandler:
-    """Looks at the same facts as the placement."""
+    """Answers from the last plan, so that an answer costs no plan."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
-    policy: SchedulingPolicy
+    planner: Planner
 
     async def __call__(self, name: str) -> Explanation:
         """Explains one training.
@@ -58,40 +56,43 @@ class ExplainTrainingHandler:
 
     async def _waiting(self, view: View, training: Training) -> Explanation:
         now = self.clock.now()
-        waiting = await view.trainings.waiting(now, self.policy.queue_window)
-        queue = _names(waiting, training.spec.queue)
-        position = queue.index(training.name) + 1 if training.name in queue else 0
         if training.ready_time > now:
             wait_s = (training.ready_time - now).total_seconds()
             message = f"tries again in {wait_s:.1f} s after {training.reason}: {training.message}"
             return Explanation(training.name, "BACKING_OFF", message)
         if not training.computation_key:
             message = "waits for the announcement that says what it computes"
-            return Explanation(training.name, training.reason, message, (), position)
-        return await self._capacity(view, training, queue[: max(position - 1, 0)], position, now)
+            return Explanation(training.name, training.reason, message)
+        await self.planner.refresh(view.planning, now)
+        return self._capacity(training, now)
 
-    async def _capacity(
-        self, view: View, training: Training, ahead: Sequence[str], position: int, now: datetime
-    ) -> Explanation:
-        nodes = usable_nodes(
-            await view.cluster.nodes(), await view.cluster.used(), now, self.policy.node_silence_s
-        )
-        decision = place(demand_of(training.name, training.spec.resources), nodes)
-        if isinstance(decision, Refusal):
-            held = [item.training.name for item in await view.cluster.held(_MOST_BLOCKING)]
-            blocking = () if decision.is_lasting else dict.fromkeys([*ahead, *held])
-            return Explanation(
-                training.name, decision.reason, decision.message, tuple(blocking)[:_MOST_BLOCKING], position
-            )
-        if ahead:
-            message = f"{len(ahead)} trainings of queue {training.spec.queue!r} go first"
-            return Explanation(training.name, BEHIND_OTHERS, message, tuple(ahead[:_MOST_BLOCKING]), position)
-        return Explanation(training.name, AWAITING_PLACEMENT, "is placed within a second", (), position)
+    def _capacity(self, training: Training, now: datetime) -> Explanation:
+        state, name = self.planner.state, training.name
+        wait = self.planner.decisions.waits.get(name)
+        ahead = state.ahead_of(name) if name in state.facts else []
+        if wait is None or name not in state.facts:
+            message = "is placed within a second"
+            return Explanation(name, AWAITING_PLACEMENT, message, queue_position=len(ahead) + 1)
+        early = late = None
+        if not wait.is_lasting:
+            early, late = self._start(name, len(ahead), now)
+        blocking = _blocking(wait, ahead)
+        message = sentence(wait, state.facts[name].demand, training.spec.queue)
+        return Explanation(name, wait.reason, message, blocking, len(ahead) + 1, early, late)
+
+    def _start(self, name: str, ahead: int, now: datetime) -> tuple[datetime | None, datetime | None]:
+        demand = self.planner.state.facts[name].demand
+        snapshot = self.planner.decisions.snapshot
+        found = snapshot and start_of(snapshot, ahead, total(demand.worker.amounts, demand.workers))
+        if not found:
+            return None, None
+        return now + timedelta(seconds=found.early_s), now + timedelta(seconds=found.late_s)
 
 
-def _names(waiting: Sequence[Waiting], queue: str) -> list[str]:
-    entries = by_queue(item.entry for item in waiting)
-    return [entry.demand.training for entry in entries.get(queue, ())]
+def _blocking(wait: Hindrance, ahead: Sequence[str]) -> tuple[str, ...]:
+    if wait.is_lasting:
+        return ()
+    return tuple(dict.fromkeys([*ahead, *wait.blockers]))[:_MOST_BLOCKING]
 
 
 def _executing(training: Training, held: Sequence[Allocation]) -> Explanation:

@@ -1,9 +1,9 @@
 """Takes allocations back whose leases were not renewed."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from mltrainer_scheduler.application import computations
+from mltrainer_scheduler.application import accounting, computations
 from mltrainer_scheduler.application.conclude_attempt import is_current
 from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory
 from mltrainer_scheduler.domain import lifecycle
@@ -22,10 +22,18 @@ class LapseLeasesHandler:
 
     async def __call__(self) -> list[Training]:
         """Returns the trainings that lost their allocation."""
-        now = self.clock.now()
-        async with self.unit_of_work.view() as view:
-            if not await view.cluster.due(now, 1):
-                return []
+        lapsed: list[Training] = []
+        while True:
+            now = self.clock.now()
+            async with self.unit_of_work.view() as view:
+                if not await view.cluster.due(now, 1):
+                    return lapsed
+            batch = await self._lapse(now)
+            if not batch:
+                return lapsed
+            lapsed += batch
+
+    async def _lapse(self, now: datetime) -> list[Training]:
         lapsed = []
         async with self.unit_of_work() as uow:
             due = await uow.cluster.due(now, _BATCH)
@@ -37,6 +45,7 @@ class LapseLeasesHandler:
                 held = await uow.cluster.held_by(name)
                 change = lifecycle.lapse(training, held, self.policy, now)
                 await computations.store(uow, training, change)
+                await accounting.charge(uow, [change], self.policy.half_life_s)
                 if change.training.state.is_final:
                     await computations.release(uow, training)
                 lapsed.append(change.training)

@@ -1,30 +1,27 @@
-"""Gives waiting trainings their place, one pass at a time."""
+"""Gives waiting trainings their place, one plan in one transaction."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
-from mltrainer_scheduler.application import computations
-from mltrainer_scheduler.application.ports import Clock, NewId, UnitOfWork, UnitOfWorkFactory, Waiting
+from mltrainer_scheduler.application import accounting, computations
+from mltrainer_scheduler.application.planner import Planner
+from mltrainer_scheduler.application.ports import Clock, NewId, UnitOfWork, UnitOfWorkFactory
 from mltrainer_scheduler.application.resolve_training import KeyResolver, Resolution, Resolved, Waits
 from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.catalogue import Knowledge
+from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT
 from mltrainer_scheduler.domain.keys import closed_as_of
 from mltrainer_scheduler.domain.lifecycle import Cause, Change
-from mltrainer_scheduler.domain.placement import (
-    AWAITING_PLACEMENT,
-    Decision,
-    Node,
-    Placement,
-    Refusal,
-    plan,
-    usable_nodes,
-)
+from mltrainer_scheduler.domain.planning import Begin, Hindrance, Stop
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Training, TrainingState
 
 DEADLINE_EXCEEDED = Cause("DEADLINE_EXCEEDED", "the deadline passed before an attempt could begin")
-# Usually capacity ends long before it; reading a deep queue to its end at every event would cost more.
-_SHORT_WINDOW = 64
+# Of one pass: what is left over is told or settled by the next ones.
+_MOST_SETTLED = 1_000
+_MOST_TOLD = 64
+_UNTOLD = frozenset({AWAITING_PLACEMENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +29,44 @@ class PassResult:
     """What one pass did; `try_again` where it learned something that it has not used."""
 
     placed: tuple[Training, ...] = ()
+    stopped: tuple[Training, ...] = ()
     try_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceTrainingsHandler:
-    """Places what fits; two replicas may try at once, and the slower one is undone."""
+    """Plans for the leader and carries the plan out; whoever does not lead does nothing."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
     new_id: NewId
     resolve: KeyResolver
     policy: SchedulingPolicy
+    planner: Planner
+    holder: str
 
     async def __call__(self) -> PassResult:
-        """Makes one pass over the heads of the queues."""
+        """Makes one pass."""
         now = self.clock.now()
         async with self.unit_of_work.view() as view:
-            if not await view.trainings.is_any_waiting(now):
+            if not await self.planner.is_due(view.planning, now):
                 return PassResult()
         async with self.unit_of_work() as uow:
+            change = await uow.planning.lock()
+            if not await uow.planning.leads(self.holder):
+                return PassResult()
+            await self.planner.follow(uow.planning, now)
             step = _Pass(self, uow, await uow.knowledge.load(), now)
-            for training in await uow.trainings.unsettled(now, self.policy.queue_window):
-                await step.settle(training)
-            if not await step.look(_SHORT_WINDOW):
-                await step.look(self.policy.queue_window)
-            await step.place()
+            await step.settle()
+            decisions = self.planner.plan(now)
+            await step.stop(decisions.stops)
+            await step.begin(decisions.begins)
+            await step.tell(decisions.waits)
             if step.has_changes:
                 await uow.commit()
-        return PassResult(tuple(step.placed), step.try_again)
+        if not step.try_again:
+            self.planner.settle(change if step.has_changes else change - 1)
+        return PassResult(tuple(step.placed), tuple(step.stopped), step.try_again)
 
 
 class _Pass:
@@ -73,74 +79,93 @@ class _Pass:
         self._uow = uow
         self._knowledge = knowledge
         self._now = now
-        self._candidates: dict[str, Waiting] = {}
-        self._decisions: tuple[Decision, ...] = ()
+        self._touched: set[str] = set()
         self.placed: list[Training] = []
+        self.stopped: list[Training] = []
         self.has_changes = False
         self.try_again = False
 
-    async def settle(self, training: Training) -> None:
-        """Ends a training that is late, or finds out what it computes."""
-        deadline = training.spec.budget.deadline_time if training.spec.budget else None
-        if deadline is not None and deadline <= self._now:
+    async def settle(self) -> None:
+        """Ends trainings that are late, and finds out what the others compute."""
+        state, now_s = self._handler.planner.state, self._now.timestamp()
+        late = await self._uow.trainings.get_all(state.late(now_s)[:_MOST_SETTLED])
+        for training in late.values():
             await self._store(training, lifecycle.fail(training, (), DEADLINE_EXCEEDED, self._now))
             await computations.release(self._uow, training)
-        elif self._knowledge.release is not None and self._knowledge.views:
+        if self._knowledge.release is None or not self._knowledge.views:
+            return
+        keyless = await self._uow.trainings.get_all(state.keyless(now_s)[:_MOST_SETTLED])
+        for training in keyless.values():
             resolution = await self._handler.resolve(self._uow, training, self._knowledge, self._now)
             await self._store_unplaced(training, resolution)
 
-    async def look(self, window: int) -> bool:
-        """Plans for the heads of the queues and tells whether those behind them would change nothing."""
-        waiting = await self._uow.trainings.waiting(self._now, window)
-        self._candidates = {item.entry.demand.training: item for item in waiting}
-        self._decisions = ()
-        if waiting:
-            self._decisions = plan((item.entry for item in waiting), await self._nodes())
-        return len(waiting) < window or len(self._decisions) < len(waiting)
-
-    async def place(self) -> None:
-        if not self._decisions:
+    async def stop(self, stops: Sequence[Stop]) -> None:
+        """Takes places back."""
+        if not stops:
             return
-        cluster_revision = await self._uow.cluster.revision()
-        for decision in self._decisions:
-            item = self._candidates[decision.training]
-            cluster_revision = await self._carry_out(decision, item, cluster_revision)
+        trainings = await self._uow.trainings.get_all({item.training for item in stops})
+        held = await self._uow.cluster.held_by_all(trainings)
+        changes = [
+            lifecycle.preempt(trainings[item.training], held[item.training], _cause(item), self._now)
+            for item in stops
+        ]
+        await self._store_all(changes)
+        await self._uow.cluster.update([item for change in changes for item in change.allocations])
+        await accounting.charge(self._uow, changes, self._handler.policy.half_life_s)
+        self.stopped += [change.training for change in changes]
+        self.try_again = True
 
-    async def _nodes(self) -> tuple[Node, ...]:
-        cluster = self._uow.cluster
-        silence_s = self._handler.policy.node_silence_s
-        return usable_nodes(await cluster.nodes(), await cluster.used(), self._now, silence_s)
+    async def begin(self, begins: Sequence[Begin]) -> None:
+        """Begins attempts."""
+        found = await self._uow.trainings.get_all({item.training for item in begins})
+        changes = []
+        for item in begins:
+            training = await self._ready(found[item.training])
+            if training is not None:
+                changes.append(self._placed(training, item))
+        if changes:
+            await self._store_all(changes)
+            await self._uow.cluster.allocate([item for change in changes for item in change.allocations])
+            self.placed += [change.training for change in changes]
 
-    async def _carry_out(self, decision: Decision, item: Waiting, cluster_revision: int) -> int:
-        match decision:
-            case Placement():
-                return await self._begin(decision, cluster_revision)
-            case Refusal(reason=reason, message=message):
-                if reason != item.reason:
-                    training = await self._load(decision.training)
-                    await self._store(training, lifecycle.queue(training, reason, message))
-                return cluster_revision
-            case _:
-                assert_never(decision)
-
-    async def _begin(self, placement: Placement, cluster_revision: int) -> int:
-        training = await self._load(placement.training)
-        resolution = await self._handler.resolve(self._uow, training, self._knowledge, self._now)
-        if not isinstance(resolution, Resolved):
-            await self._store_unplaced(training, resolution)
-            return cluster_revision
-        change = lifecycle.place_on(
-            resolution.training,
-            {f"allocations/{self._handler.new_id()}": share for share in placement.shares},
-            closed_as_of(training.spec, self._handler.resolve.calendar),
-            self._now,
-            self._handler.policy.lease_s,
+    async def tell(self, waits: Mapping[str, Hindrance]) -> None:
+        """Says once why a training waits, and again where a reason becomes or ceases to be lasting."""
+        facts = self._handler.planner.state.facts
+        untold = [
+            name
+            for name, wait in waits.items()
+            if name not in self._touched
+            and facts[name].reason != wait.reason
+            and (wait.is_lasting or not facts[name].reason or facts[name].reason in _UNTOLD)
+        ][:_MOST_TOLD]
+        if not untold:
+            return
+        found = await self._uow.trainings.get_all(untold)
+        await self._store_all(
+            [lifecycle.queue(training, waits[name].reason) for name, training in found.items()]
         )
-        await self._uow.trainings.save(change.training, training.revision)
-        computations.publish(self._uow, change)
-        self.placed.append(change.training)
-        self.has_changes = True
-        return await self._uow.cluster.allocate(change.allocations, cluster_revision)
+
+    async def _ready(self, training: Training) -> Training | None:
+        assert training.state is TrainingState.QUEUED
+        if training.name in self._touched:
+            return None
+        if training.knowledge == self._knowledge.revision and training.computation_key:
+            return training
+        resolution = await self._handler.resolve(self._uow, training, self._knowledge, self._now)
+        if isinstance(resolution, Resolved):
+            return resolution.training
+        await self._store_unplaced(training, resolution)
+        return None
+
+    def _placed(self, training: Training, item: Begin) -> Change:
+        handler = self._handler
+        return lifecycle.place_on(
+            training,
+            {f"allocations/{handler.new_id()}": share for share in item.shares},
+            closed_as_of(training.spec, handler.resolve.calendar),
+            self._now,
+            handler.policy.lease_s,
+        )
 
     async def _store_unplaced(self, training: Training, resolution: Resolution) -> None:
         match resolution:
@@ -158,10 +183,18 @@ class _Pass:
 
     async def _store(self, before: Training, change: Change) -> None:
         await computations.store(self._uow, before, change)
+        self._touched.add(before.name)
         self.has_changes = True
 
-    async def _load(self, name: str) -> Training:
-        training = await self._uow.trainings.get(name)
-        assert training is not None
-        assert training.state is TrainingState.QUEUED
-        return training
+    async def _store_all(self, changes: Sequence[Change]) -> None:
+        await self._uow.trainings.save_all([change.training for change in changes])
+        for change in changes:
+            computations.publish(self._uow, change)
+            self._touched.add(change.training.name)
+        self.has_changes = True
+
+
+def _cause(stop: Stop) -> Cause:
+    if stop.beneficiary:
+        return Cause(stop.reason, f"gave its place to {stop.beneficiary}")
+    return Cause(stop.reason, "its node has less than it holds")

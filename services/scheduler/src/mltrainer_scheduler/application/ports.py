@@ -1,14 +1,19 @@
 """What use cases need from the outside."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from mltrainer_scheduling.fair_share import PastUse
+from mltrainer_scheduling.quotas import Queue
+
 from mltrainer_scheduler.domain.catalogue import Knowledge, TrainerRelease, ViewVersion
+from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
+from mltrainer_scheduler.domain.cluster_state import Delta
 from mltrainer_scheduler.domain.events import SchedulerEvent
-from mltrainer_scheduler.domain.placement import Capacity, NodeReport, QueueEntry
+from mltrainer_scheduler.domain.planning import Duration
 from mltrainer_scheduler.domain.training import (
     Allocation,
     Computation,
@@ -30,14 +35,6 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A training that waits for capacity, without its specification; `reason` is the one last told."""
-
-    entry: QueueEntry
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class HeldAllocation:
     """An allocation together with what its training asked for."""
 
@@ -50,6 +47,10 @@ class TrainingRepository(Protocol):
 
     async def get(self, name: str) -> Training | None:
         """Returns a training."""
+        ...
+
+    async def get_all(self, names: Collection[str]) -> dict[str, Training]:
+        """Returns the trainings that exist, by name."""
         ...
 
     async def of_request(self, request_id: str) -> Training | None:
@@ -76,16 +77,8 @@ class TrainingRepository(Protocol):
         """
         ...
 
-    async def is_any_waiting(self, ready_before: datetime) -> bool:
-        """Tells whether a queued training wants to be looked at."""
-        ...
-
-    async def unsettled(self, ready_before: datetime, limit: int) -> list[Training]:
-        """Returns queued trainings without a key or past their deadline, oldest first."""
-        ...
-
-    async def waiting(self, ready_before: datetime, limit: int) -> list[Waiting]:
-        """Returns the other queued trainings, which may be placed, the first of every queue first."""
+    async def save_all(self, trainings: Sequence[Training]) -> None:
+        """Replaces trainings that were read under the lock of the cluster."""
         ...
 
     async def joined_to(self, computation: ComputationId) -> list[Training]:
@@ -135,7 +128,7 @@ class ClusterRepository(Protocol):
         ...
 
     async def report(self, node: NodeReport) -> bool:
-        """Stores what a node says and tells whether that was news."""
+        """Stores what a node says and tells whether that was news, not only a sign of life."""
         ...
 
     async def held(self, limit: int = 0, after: str = "") -> list[HeldAllocation]:
@@ -146,24 +139,20 @@ class ClusterRepository(Protocol):
         """Returns the allocations of a training that live, oldest first."""
         ...
 
+    async def held_by_all(self, names: Collection[str]) -> dict[str, list[Allocation]]:
+        """Returns the living allocations of trainings, oldest first."""
+        ...
+
     async def living(self, names: Collection[str]) -> list[Allocation]:
         """Returns which of these allocations live."""
         ...
 
-    async def used(self) -> dict[str, Capacity]:
-        """Returns what living allocations hold, by node."""
+    async def used(self) -> dict[str, tuple[Capacity, int]]:
+        """Returns what living allocations hold and how many there are, by node."""
         ...
 
-    async def revision(self) -> int:
-        """Returns the revision that every allocation counts up."""
-        ...
-
-    async def allocate(self, allocations: Sequence[Allocation], revision: int) -> int:
-        """Stores new allocations and returns the next revision.
-
-        Raises:
-            An error that time heals: somebody else has allocated since the revision was read.
-        """
+    async def allocate(self, allocations: Sequence[Allocation]) -> None:
+        """Stores new allocations, under the lock of the cluster."""
         ...
 
     async def update(self, allocations: Sequence[Allocation]) -> None:
@@ -179,7 +168,59 @@ class ClusterRepository(Protocol):
         ...
 
     async def prolong_all(self, until: datetime) -> int:
-        """Has every living lease hold at least until then, and returns how many there are."""
+        """Has every living lease hold until then, neither longer nor shorter; returns how many changed."""
+        ...
+
+
+class PlanningRepository(Protocol):
+    """Serves planning: what has changed, queues, past use, durations, and who leads."""
+
+    async def lock(self) -> int:
+        """Waits until no other transaction changes anything, and returns the number of this one."""
+        ...
+
+    async def revision(self) -> int:
+        """Returns the number of the last change."""
+        ...
+
+    async def changes(self, since: int, learned: int) -> Delta:
+        """Returns what has changed since a revision; everything that is not over since -1."""
+        ...
+
+    async def silent(self, heard_since: datetime) -> frozenset[str]:
+        """Names the nodes that have not reported since a moment."""
+        ...
+
+    async def queues(self) -> tuple[Queue, ...]:
+        """Returns the queues that were set, by name."""
+        ...
+
+    async def queues_revision(self) -> int:
+        """Returns the number of the change that set the queues."""
+        ...
+
+    async def set_queues(self, queues: Sequence[Queue]) -> None:
+        """Replaces the tree of queues."""
+        ...
+
+    async def past(self, queues: Collection[str]) -> dict[str, PastUse]:
+        """Returns what queues held in ended allocations."""
+        ...
+
+    async def set_past(self, past: Mapping[str, PastUse]) -> None:
+        """Replaces what queues held."""
+        ...
+
+    async def add_duration(self, taken: Duration) -> None:
+        """Remembers how long a training took."""
+        ...
+
+    async def lead(self, holder: str, now: datetime, length_s: float) -> bool:
+        """Makes a process the leader for a time, or keeps it so, unless another is."""
+        ...
+
+    async def leads(self, holder: str) -> bool:
+        """Tells whether a process is still the leader."""
         ...
 
 
@@ -239,6 +280,11 @@ class UnitOfWork(Protocol):
         ...
 
     @property
+    def planning(self) -> PlanningRepository:
+        """What planning follows."""
+        ...
+
+    @property
     def inbox(self) -> Inbox:
         """Events that took effect."""
         ...
@@ -267,8 +313,18 @@ class View(Protocol):
         ...
 
     @property
+    def computations(self) -> ComputationRepository:
+        """Computations."""
+        ...
+
+    @property
     def knowledge(self) -> KnowledgeRepository:
         """Replicated tables."""
+        ...
+
+    @property
+    def planning(self) -> PlanningRepository:
+        """What planning follows."""
         ...
 
 

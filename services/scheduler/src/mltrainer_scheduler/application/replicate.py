@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory
 from mltrainer_scheduler.domain.catalogue import TrainerRelease, ViewVersion
-from mltrainer_scheduler.domain.placement import NodeReport
+from mltrainer_scheduler.domain.cluster import NodeReport
 
 
 @dataclass(frozen=True, slots=True)

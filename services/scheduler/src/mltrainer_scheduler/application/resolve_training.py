@@ -51,7 +51,8 @@ class KeyResolver:
                 await computations.release(uow, training)
                 return lifecycle.reject(training, violations, now)
             case Selection():
-                return await self._claim(uow, training, key_of(training.spec, selected, self.calendar), now)
+                key = key_of(training.spec, selected, self.calendar)
+                return await self._claim(uow, replace(training, knowledge=knowledge.revision), key, now)
             case _:
                 assert_never(selected)
 

@@ -48,10 +48,11 @@ class ViewVersion:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """The tables that the scheduler replicates."""
+    """The tables that the scheduler replicates; `revision` counts their changes."""
 
     release: TrainerRelease | None
     views: tuple[ViewVersion, ...]
+    revision: int = 0
 
     def view(self, reference: str) -> ViewVersion | None:
         """Returns the version a reference names, the latest where it names none."""

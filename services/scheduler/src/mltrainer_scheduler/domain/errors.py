@@ -37,3 +37,11 @@ class WrongStateError(SchedulerError):
         self.training = training
         self.state = state
         super().__init__(f"{training} is {state} and cannot change")
+
+
+class QueuesChangedError(SchedulerError):
+    """Somebody else has set the queues since they were read."""
+
+    def __init__(self, etag: str) -> None:
+        self.etag = etag
+        super().__init__(f"the queues have changed since they were read; they are at {etag!r} now")

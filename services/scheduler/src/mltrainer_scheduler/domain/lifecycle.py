@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import floor
 from typing import Any
 
 from mltrainer_scheduler.domain.errors import WrongStateError
@@ -74,6 +75,7 @@ def queue(training: Training, reason: str, message: str = "", ready_time: dateti
         message=message,
         duplicate_of="",
         ready_time=ready_time or training.ready_time,
+        wait_begin_time=training.wait_begin_time or training.create_time,
     )
     return Change(queued, (TrainingQueued(queued),))
 
@@ -114,7 +116,8 @@ def place_on(
         attempt_count=training.attempt_count + 1,
         fencing_token=training.fencing_token + 1,
         reason="PLACED",
-        message=f"placed on {', '.join(share.node for share in shares.values())}",
+        message=f"placed on {', '.join(dict.fromkeys(share.node for share in shares.values()))}",
+        begin_time=now,
     )
     allocations = tuple(
         Allocation(
@@ -179,8 +182,28 @@ def lapse(
     ended = _ended(allocations, EndReason.LEASE_LAPSED, now)
     preempted = _preempt(training, ended)
     cause = Cause(EndReason.LEASE_LAPSED, f"the lease of attempt {training.attempt_count} was not renewed")
-    after = _again(preempted.training, cause, policy.max_attempts, now, now)
+    after = _again(_keeping(preempted.training, now), cause, policy.max_attempts, now, now)
     return Change(after.training, (*preempted.events, *after.events), ended)
+
+
+def preempt(training: Training, allocations: Sequence[Allocation], cause: Cause, now: datetime) -> Change:
+    """Takes a place back for another training; what checkpoints saved is kept, and no attempt counts."""
+    ended = _ended(allocations, EndReason.PREEMPTED, now)
+    preempted = _preempt(training, ended)
+    kept = replace(
+        _keeping(preempted.training, now),
+        preemption_count=training.preemption_count + 1,
+    )
+    after = queue(kept, cause.reason, cause.message, now)
+    return Change(after.training, (*preempted.events, *after.events), ended)
+
+
+def _keeping(training: Training, now: datetime) -> Training:
+    """Counts the progress up to the last checkpoint, and begins to wait again."""
+    interval_s = training.spec.resources.checkpoint_interval_s
+    run_s = max((now - training.begin_time).total_seconds(), 0.0) if training.begin_time else 0.0
+    kept_s = floor(run_s / interval_s) * interval_s if interval_s > 0.0 else 0.0
+    return replace(training, attained_s=training.attained_s + kept_s, wait_begin_time=now)
 
 
 def retry(
@@ -193,14 +216,14 @@ def retry(
     """Has a training wait for another attempt after one that failed, a little longer each time."""
     ended = _ended(allocations, EndReason.FAILED, now)
     ready_time = now + timedelta(seconds=policy.backoff_s(training.attempt_count))
-    after = _again(training, cause, policy.max_attempts, now, ready_time)
+    after = _again(_keeping(training, now), cause, policy.max_attempts, now, ready_time)
     return Change(after.training, (*after.events, *_ends(after.training, ended)), ended)
 
 
 def _again(
     training: Training, cause: Cause, max_attempts: int, now: datetime, ready_time: datetime
 ) -> Change:
-    if training.attempt_count < max_attempts:
+    if training.attempt_count - training.preemption_count < max_attempts:
         return queue(training, cause.reason, cause.message, ready_time)
     count = training.attempt_count
     last = f"{count} attempts ended without a result, the last one with {cause.reason}: {cause.message}"

@@ -31,6 +31,7 @@ class EndReason(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     LEASE_LAPSED = "LEASE_LAPSED"
+    PREEMPTED = "PREEMPTED"
     CANCELLED = "CANCELLED"
 
 
@@ -41,6 +42,11 @@ class Training:
     Attributes:
         fencing_token: Token of the newest allocation; grows with every placement.
         ready_time: Not placed before; retries wait until then.
+        wait_begin_time: When it began to wait, for the first time or after its last attempt.
+        begin_time: When the present or last attempt began.
+        attained_s: Progress that earlier attempts kept, in seconds of their wall time.
+        preemption_count: Attempts that gave their place to another training.
+        knowledge: Revision of the replicated tables that the key was computed from.
         traceparent: Trace that the request began, continued by everything that follows from it.
     """
 
@@ -62,15 +68,21 @@ class Training:
     end_time: datetime | None = None
     revision: int = 0
     traceparent: str | None = None
+    wait_begin_time: datetime | None = None
+    begin_time: datetime | None = None
+    attained_s: float = 0.0
+    preemption_count: int = 0
+    knowledge: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many workers of a gang one node holds."""
+    """Workers of a gang on one node; `device` is the GPU that a fractional worker shares, or -1."""
 
     node: str
     workers: int
     spot: bool = False
+    device: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +143,23 @@ def computation_id(training: Training) -> ComputationId:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """How far preemption goes.
+
+    Attributes:
+        minimum_run_s: Nothing is preempted earlier.
+        max_preemptions: Of one training.
+        restore_s: What a start after a preemption is expected to cost.
+    """
+
+    minimum_run_s: float = 60.0
+    max_preemptions: int = 3
+    restore_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulingPolicy:
-    """How leases and retries are bounded."""
+    """How leases, retries and preemption are bounded, and how long use is remembered."""
 
     lease_s: float = 30.0
     max_attempts: int = 8
@@ -140,7 +167,8 @@ class SchedulingPolicy:
     max_backoff_s: float = 15.0
     view_grace_s: float = 15.0
     node_silence_s: float = 15.0
-    queue_window: int = 10_000
+    half_life_s: float = 86_400.0
+    terms: Terms = Terms()
 
     def backoff_s(self, attempt_count: int) -> float:
         """Returns how long to wait after this many attempts."""

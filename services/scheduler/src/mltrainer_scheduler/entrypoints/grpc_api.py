@@ -11,17 +11,22 @@ from mltrainer_common.database import retry_conflicts
 from mltrainer_scheduler.application.browse import BrowseHandler
 from mltrainer_scheduler.application.cancel_training import CancelTrainingHandler
 from mltrainer_scheduler.application.explain_training import ExplainTrainingHandler
+from mltrainer_scheduler.application.manage_queues import QueuesHandler
+from mltrainer_scheduler.application.preview_training import PreviewTrainingHandler
 from mltrainer_scheduler.application.renew_allocations import Claim, RenewAllocationsHandler
 from mltrainer_scheduler.domain.errors import InvalidFieldError
 from mltrainer_scheduler.entrypoints.loops import Wake
 from mltrainer_scheduler.wire.pages import last_name, next_token, page_size
+from mltrainer_scheduler.wire.queues import from_queue, to_queues, to_revision
 from mltrainer_scheduler.wire.resources import (
     from_allocation,
     from_explanation,
     from_node,
+    from_preview,
     from_training,
     to_states,
 )
+from mltrainer_scheduler.wire.specification import to_spec
 from mltrainer_scheduler.wire.times import to_timestamp
 
 _log = structlog.get_logger()
@@ -35,6 +40,8 @@ class UseCases:
     cancel: CancelTrainingHandler
     explain: ExplainTrainingHandler
     renew: RenewAllocationsHandler
+    preview: PreviewTrainingHandler
+    queues: QueuesHandler
 
 
 class SchedulerApi(SchedulerServiceServicer):
@@ -123,3 +130,32 @@ class SchedulerApi(SchedulerServiceServicer):
             nodes=[from_node(use) for use in page],
             next_page_token=next_token(found, size, page[-1].report.name if page else ""),
         )
+
+    async def PreviewTraining(
+        self, request: scheduler_service_pb2.PreviewTrainingRequest, context: Any
+    ) -> scheduler_service_pb2.TrainingPreview:
+        """Says what would become of a request."""
+        return from_preview(await self._use_cases.preview(to_spec(request.spec)))
+
+    async def ListQueues(
+        self, request: scheduler_service_pb2.ListQueuesRequest, context: Any
+    ) -> scheduler_service_pb2.ListQueuesResponse:
+        """Lists queues by name."""
+        size = page_size(request)
+        found, revision = await self._use_cases.queues.list(size + 1, last_name(request))
+        page = found[:size]
+        return scheduler_service_pb2.ListQueuesResponse(
+            queues=[from_queue(use) for use in page],
+            next_page_token=next_token(found, size, page[-1].queue.name if page else ""),
+            etag=str(revision),
+        )
+
+    async def SetQueues(
+        self, request: scheduler_service_pb2.SetQueuesRequest, context: Any
+    ) -> scheduler_service_pb2.ListQueuesResponse:
+        """Replaces the tree of queues."""
+        queues, revision = to_queues(request.queues), to_revision(request.etag)
+        await retry_conflicts(lambda: self._use_cases.queues.set(queues, revision))
+        self._wake.notify()
+        _log.info("queues_set", queues=len(queues))
+        return await self.ListQueues(scheduler_service_pb2.ListQueuesRequest(page_size=1_000), context)

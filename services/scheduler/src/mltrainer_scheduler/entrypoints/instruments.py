@@ -18,6 +18,9 @@ class SchedulerInstruments:
         self.placements = Counter(
             "mltrainer_scheduler_placements", "Attempts given their place.", registry=registry
         )
+        self.preemptions = Counter(
+            "mltrainer_scheduler_preemptions", "Attempts that gave their place to others.", registry=registry
+        )
         self.reports = Counter(
             "mltrainer_scheduler_attempt_reports",
             "Ends of attempts, by outcome; STALE ones came under an old token.",

@@ -3,16 +3,18 @@
 from grpc import StatusCode
 from mltrainer_common.database import DatabaseConflictError
 from mltrainer_common.errors import FieldViolation, RpcError
+from mltrainer_scheduling.quotas import QueueTreeError
 
 from mltrainer_scheduler.domain.errors import (
     InvalidFieldError,
+    QueuesChangedError,
     RequestNotFoundError,
     TrainingNotFoundError,
     WrongStateError,
 )
 
 
-def to_rpc_error(error: Exception) -> RpcError | None:
+def to_rpc_error(error: Exception) -> RpcError | None:  # noqa: PLR0911 - one answer for each error
     """Answers for an error of the scheduler; None for every other."""
     match error:
         case TrainingNotFoundError(name=name):
@@ -28,6 +30,16 @@ def to_rpc_error(error: Exception) -> RpcError | None:
                 metadata={"field": field},
                 field_violations=[FieldViolation(field, description)],
             )
+        case QueueTreeError(queue=queue, field=field, description=description):
+            return RpcError(
+                StatusCode.INVALID_ARGUMENT,
+                "INVALID_QUEUES",
+                str(error),
+                metadata={"queue": queue, "field": field},
+                field_violations=[FieldViolation(f"queues[{queue}].{field}", description)],
+            )
+        case QueuesChangedError(etag=etag):
+            return RpcError(StatusCode.ABORTED, "LOST_RACE", str(error), metadata={"etag": etag})
         case WrongStateError(training=training, state=state):
             facts = {"training": training, "state": state}
             return RpcError(StatusCode.FAILED_PRECONDITION, "WRONG_STATE", str(error), metadata=facts)

@@ -13,6 +13,7 @@ from mltrainer_scheduler.application.accept_trainings import AcceptTraining
 from mltrainer_scheduler.application.conclude_attempt import AttemptFailure, AttemptSuccess
 from mltrainer_scheduler.application.record_progress import AttemptProgress
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, TrainerRelease, ViewVersion
+from mltrainer_scheduler.domain.cluster import NodeReport, offered
 from mltrainer_scheduler.domain.events import (
     AllocationEnded,
     AllocationStarted,
@@ -25,7 +26,6 @@ from mltrainer_scheduler.domain.events import (
     TrainingQueued,
     TrainingRejected,
 )
-from mltrainer_scheduler.domain.placement import NodeReport, offered
 from mltrainer_scheduler.domain.training import Training
 from mltrainer_scheduler.wire.resources import from_allocation, from_violations
 from mltrainer_scheduler.wire.specification import from_spec, to_spec, to_target_kind

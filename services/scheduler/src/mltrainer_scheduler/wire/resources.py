@@ -8,8 +8,10 @@ from mltrainer.types.v1 import types_pb2
 
 from mltrainer_scheduler.application.browse import NodeUse
 from mltrainer_scheduler.application.explain_training import Explanation
+from mltrainer_scheduler.application.preview_training import Preview
+from mltrainer_scheduler.domain.cluster import Capacity
 from mltrainer_scheduler.domain.errors import InvalidFieldError
-from mltrainer_scheduler.domain.placement import Capacity
+from mltrainer_scheduler.domain.specification import FieldViolation
 from mltrainer_scheduler.domain.training import Allocation, Training, TrainingState
 from mltrainer_scheduler.wire.specification import from_resources, from_spec
 from mltrainer_scheduler.wire.times import to_timestamp
@@ -49,15 +51,17 @@ def from_training(training: Training) -> resources_pb2.Training:
         revision=training.revision,
         manifest_digest=training.manifest_digest,
         etag=str(training.revision),
+        preemption_count=training.preemption_count,
     )
 
 
 def from_violations(training: Training) -> list[types_pb2.FieldViolation]:
     """Writes what is wrong with a refused request."""
-    return [
-        types_pb2.FieldViolation(field=item.field, description=item.description)
-        for item in training.violations
-    ]
+    return _violations(training.violations)
+
+
+def _violations(violations: Iterable[FieldViolation]) -> list[types_pb2.FieldViolation]:
+    return [types_pb2.FieldViolation(field=item.field, description=item.description) for item in violations]
 
 
 def from_allocation(allocation: Allocation, training: Training) -> resources_pb2.Allocation:
@@ -87,6 +91,9 @@ def from_node(use: NodeUse) -> resources_pb2.Node:
         free=_from_capacity(free, report.gpu_type),
         report_time=to_timestamp(report.seen_time),
         schedulable=report.schedulable,
+        spot=report.spot,
+        zone=report.zone,
+        allocation_count=use.allocation_count,
     )
 
 
@@ -98,6 +105,30 @@ def from_explanation(explanation: Explanation) -> scheduler_service_pb2.Training
         message=explanation.message,
         blocking_trainings=explanation.blocking,
         queue_position=explanation.queue_position,
+        earliest_start_time=to_timestamp(explanation.earliest_start_time),
+        latest_start_time=to_timestamp(explanation.latest_start_time),
+    )
+
+
+def from_preview(preview: Preview) -> scheduler_service_pb2.TrainingPreview:
+    """Writes what would become of a request."""
+    return scheduler_service_pb2.TrainingPreview(
+        violations=_violations(preview.violations),
+        reason=preview.reason,
+        message=preview.message,
+        shares=[
+            resources_pb2.NodeShare(node=share.node, workers=share.workers, spot=share.spot)
+            for share in preview.shares
+        ],
+        blocking_trainings=preview.blocking,
+        earliest_start_time=to_timestamp(preview.earliest_start_time),
+        latest_start_time=to_timestamp(preview.latest_start_time),
+        earliest_end_time=to_timestamp(preview.earliest_end_time),
+        latest_end_time=to_timestamp(preview.latest_end_time),
+        price_usd_per_hour=preview.price_usd_per_hour,
+        expected_cost_usd=preview.expected_cost_usd,
+        duplicate_of=preview.duplicate_of,
+        sample_count=preview.sample_count,
     )
 
 

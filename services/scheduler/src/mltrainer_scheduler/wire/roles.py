@@ -14,5 +14,8 @@ ROLES = RoleTable(
         _SERVICE + "RenewAllocations": {Role.SERVICE},
         _SERVICE + "ListAllocations": READERS,
         _SERVICE + "ListNodes": READERS,
+        _SERVICE + "PreviewTraining": READERS,
+        _SERVICE + "ListQueues": READERS,
+        _SERVICE + "SetQueues": {Role.OPERATOR},
     }
 )

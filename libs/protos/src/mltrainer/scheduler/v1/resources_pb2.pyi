@@ -367,6 +367,7 @@ class Training(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    PREEMPTION_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `trainings/{training}`. Set by the server, never changes."""
     request_id: _builtins.str
@@ -389,6 +390,8 @@ class Training(_message.Message):
     """Digest of the manifest the winning attempt uploaded."""
     etag: _builtins.str
     """Changes with every change of the resource."""
+    preemption_count: _builtins.int
+    """Times that its attempts gave their place to another training."""
     @_builtins.property
     def spec(self) -> Global___TrainingSpec:
         """What was asked, after defaults."""
@@ -423,10 +426,11 @@ class Training(_message.Message):
         revision: _builtins.int = ...,
         manifest_digest: _builtins.str = ...,
         etag: _builtins.str = ...,
+        preemption_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "computation_key", b"computation_key", "create_time", b"create_time", "duplicate_of", b"duplicate_of", "end_time", b"end_time", "etag", b"etag", "manifest_digest", b"manifest_digest", "message", b"message", "name", b"name", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "spec", b"spec", "state", b"state", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "computation_key", b"computation_key", "create_time", b"create_time", "duplicate_of", b"duplicate_of", "end_time", b"end_time", "etag", b"etag", "manifest_digest", b"manifest_digest", "message", b"message", "name", b"name", "preemption_count", b"preemption_count", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "spec", b"spec", "state", b"state", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -509,10 +513,19 @@ class Node(_message.Message):
     FREE_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     SCHEDULABLE_FIELD_NUMBER: _builtins.int
+    SPOT_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    ALLOCATION_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `nodes/{node}`."""
     schedulable: _builtins.bool
     """Whether new attempts may start there."""
+    spot: _builtins.bool
+    """Whether the node is interruptible."""
+    zone: _builtins.str
+    """Zone; empty on a laptop."""
+    allocation_count: _builtins.int
+    """Allocations that live there."""
     @_builtins.property
     def capacity(self) -> Global___NodeCapacity:
         """Capacity of the node in total."""
@@ -533,10 +546,13 @@ class Node(_message.Message):
         free: Global___NodeCapacity | None = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
         schedulable: _builtins.bool = ...,
+        spot: _builtins.bool = ...,
+        zone: _builtins.str = ...,
+        allocation_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "free", b"free", "report_time", b"report_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "free", b"free", "name", b"name", "report_time", b"report_time", "schedulable", b"schedulable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_count", b"allocation_count", "capacity", b"capacity", "free", b"free", "name", b"name", "report_time", b"report_time", "schedulable", b"schedulable", "spot", b"spot", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -575,3 +591,172 @@ class NodeCapacity(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeCapacity: _TypeAlias = NodeCapacity  # noqa: Y015
+
+@_typing.final
+class Queue(_message.Message):
+    """A share of the cluster for trainings that name it; queues form a tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    GUARANTEED_FIELD_NUMBER: _builtins.int
+    CEILING_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    QUEUED_COUNT_FIELD_NUMBER: _builtins.int
+    PLACED_COUNT_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    PAST_SHARE_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `queues/{queue}`."""
+    parent: _builtins.str
+    """Queue that this one is a part of, `queues/{queue}`; the whole cluster where empty."""
+    weight: _builtins.float
+    """Share of what is left over, beside its siblings; 1 where unset."""
+    queued_count: _builtins.int
+    """Output only. Trainings of its own that wait."""
+    placed_count: _builtins.int
+    """Output only. Trainings of its own that hold an allocation."""
+    share: _builtins.float
+    """Output only. Dominant share of the cluster that it holds."""
+    past_share: _builtins.float
+    """Output only. Dominant share that it held on average lately; recent times count more."""
+    listed: _builtins.bool
+    """Output only. Whether it was set, or only named by a training."""
+    @_builtins.property
+    def guaranteed(self) -> Global___Amounts:
+        """What it can always get back; lent to others while it asks for less."""
+
+    @_builtins.property
+    def ceiling(self) -> Global___Ceiling:
+        """What it holds at most with everything below it, per resource; no limit where absent or for a resource that is unset."""
+
+    @_builtins.property
+    def used(self) -> Global___Amounts:
+        """Output only. What it holds with everything below it."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        weight: _builtins.float = ...,
+        guaranteed: Global___Amounts | None = ...,
+        ceiling: Global___Ceiling | None = ...,
+        used: Global___Amounts | None = ...,
+        queued_count: _builtins.int = ...,
+        placed_count: _builtins.int = ...,
+        share: _builtins.float = ...,
+        past_share: _builtins.float = ...,
+        listed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ceiling", b"ceiling", "guaranteed", b"guaranteed", "used", b"used"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ceiling", b"ceiling", "guaranteed", b"guaranteed", "listed", b"listed", "name", b"name", "parent", b"parent", "past_share", b"past_share", "placed_count", b"placed_count", "queued_count", b"queued_count", "share", b"share", "used", b"used", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Queue: _TypeAlias = Queue  # noqa: Y015
+
+@_typing.final
+class Amounts(_message.Message):
+    """Amounts of each resource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPUS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    cpus: _builtins.float
+    """CPU cores."""
+    memory_bytes: _builtins.int
+    """Memory in bytes."""
+    gpus: _builtins.float
+    """GPUs."""
+    def __init__(
+        self,
+        *,
+        cpus: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
+        gpus: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "gpus", b"gpus", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Amounts: _TypeAlias = Amounts  # noqa: Y015
+
+@_typing.final
+class Ceiling(_message.Message):
+    """Bounds of each resource; no bound where unset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPUS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    cpus: _builtins.float
+    """CPU cores."""
+    memory_bytes: _builtins.int
+    """Memory in bytes."""
+    gpus: _builtins.float
+    """GPUs."""
+    def __init__(
+        self,
+        *,
+        cpus: _builtins.float | None = ...,
+        memory_bytes: _builtins.int | None = ...,
+        gpus: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cpus", b"_cpus", "_gpus", b"_gpus", "_memory_bytes", b"_memory_bytes", "cpus", b"cpus", "gpus", b"gpus", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpus", b"_cpus", "_gpus", b"_gpus", "_memory_bytes", b"_memory_bytes", "cpus", b"cpus", "gpus", b"gpus", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cpus: _TypeAlias = _typing.Literal["cpus"]  # noqa: Y015
+    _WhichOneofArgType__cpus: _TypeAlias = _typing.Literal["_cpus", b"_cpus"]  # noqa: Y015
+    _WhichOneofReturnType__gpus: _TypeAlias = _typing.Literal["gpus"]  # noqa: Y015
+    _WhichOneofArgType__gpus: _TypeAlias = _typing.Literal["_gpus", b"_gpus"]  # noqa: Y015
+    _WhichOneofReturnType__memory_bytes: _TypeAlias = _typing.Literal["memory_bytes"]  # noqa: Y015
+    _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpus) -> _WhichOneofReturnType__cpus | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gpus) -> _WhichOneofReturnType__gpus | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_bytes) -> _WhichOneofReturnType__memory_bytes | None: ...
+
+Global___Ceiling: _TypeAlias = Ceiling  # noqa: Y015
+
+@_typing.final
+class NodeShare(_message.Message):
+    """Workers of one gang on one node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    SPOT_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Format: `nodes/{node}`."""
+    workers: _builtins.int
+    """Workers there."""
+    spot: _builtins.bool
+    """Whether the node is interruptible."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        workers: _builtins.int = ...,
+        spot: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "spot", b"spot", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeShare: _TypeAlias = NodeShare  # noqa: Y015

@@ -24,43 +24,54 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from mltrainer.scheduler.v1 import resources_pb2 as mltrainer_dot_scheduler_dot_v1_dot_resources__pb2
+from mltrainer.types.v1 import types_pb2 as mltrainer_dot_types_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.mltrainer/scheduler/v1/scheduler_service.proto\x12\x16mltrainer.scheduler.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&mltrainer/scheduler/v1/resources.proto\"\"\n\x12GetTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x15LookupTrainingRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\x84\x01\n\x14ListTrainingsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05study\x18\x03 \x01(\t\x12\x36\n\x06states\x18\x04 \x03(\x0e\x32&.mltrainer.scheduler.v1.Training.State\"e\n\x15ListTrainingsResponse\x12\x33\n\ttrainings\x18\x01 \x03(\x0b\x32 .mltrainer.scheduler.v1.Training\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15\x43\x61ncelTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16\x45xplainTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"|\n\x13TrainingExplanation\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x1a\n\x12\x62locking_trainings\x18\x04 \x03(\t\x12\x16\n\x0equeue_position\x18\x05 \x01(\x05\"`\n\x17RenewAllocationsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x37\n\x06\x63laims\x18\x02 \x03(\x0b\x32\'.mltrainer.scheduler.v1.AllocationClaim\"<\n\x0f\x41llocationClaim\x12\x12\n\nallocation\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\"\x9c\x01\n\x18RenewAllocationsResponse\x12\x1b\n\x13renewed_allocations\x18\x01 \x03(\t\x12\x1b\n\x13revoked_allocations\x18\x02 \x03(\t\x12\x0f\n\x07lease_s\x18\x03 \x01(\x01\x12\x35\n\x11lease_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x16ListAllocationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x17ListAllocationsResponse\x12\x37\n\x0b\x61llocations\x18\x01 \x03(\x0b\x32\".mltrainer.scheduler.v1.Allocation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x11ListNodesResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b\x32\x1c.mltrainer.scheduler.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe0\x06\n\x10SchedulerService\x12[\n\x0bGetTraining\x12*.mltrainer.scheduler.v1.GetTrainingRequest\x1a .mltrainer.scheduler.v1.Training\x12\x61\n\x0eLookupTraining\x12-.mltrainer.scheduler.v1.LookupTrainingRequest\x1a .mltrainer.scheduler.v1.Training\x12l\n\rListTrainings\x12,.mltrainer.scheduler.v1.ListTrainingsRequest\x1a-.mltrainer.scheduler.v1.ListTrainingsResponse\x12\x61\n\x0e\x43\x61ncelTraining\x12-.mltrainer.scheduler.v1.CancelTrainingRequest\x1a .mltrainer.scheduler.v1.Training\x12n\n\x0f\x45xplainTraining\x12..mltrainer.scheduler.v1.ExplainTrainingRequest\x1a+.mltrainer.scheduler.v1.TrainingExplanation\x12u\n\x10RenewAllocations\x12/.mltrainer.scheduler.v1.RenewAllocationsRequest\x1a\x30.mltrainer.scheduler.v1.RenewAllocationsResponse\x12r\n\x0fListAllocations\x12..mltrainer.scheduler.v1.ListAllocationsRequest\x1a/.mltrainer.scheduler.v1.ListAllocationsResponse\x12`\n\tListNodes\x12(.mltrainer.scheduler.v1.ListNodesRequest\x1a).mltrainer.scheduler.v1.ListNodesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.mltrainer/scheduler/v1/scheduler_service.proto\x12\x16mltrainer.scheduler.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&mltrainer/scheduler/v1/resources.proto\x1a\x1emltrainer/types/v1/types.proto\"\"\n\x12GetTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x15LookupTrainingRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\x84\x01\n\x14ListTrainingsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05study\x18\x03 \x01(\t\x12\x36\n\x06states\x18\x04 \x03(\x0e\x32&.mltrainer.scheduler.v1.Training.State\"e\n\x15ListTrainingsResponse\x12\x33\n\ttrainings\x18\x01 \x03(\x0b\x32 .mltrainer.scheduler.v1.Training\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15\x43\x61ncelTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16\x45xplainTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xec\x01\n\x13TrainingExplanation\x12\x10\n\x08training\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x1a\n\x12\x62locking_trainings\x18\x04 \x03(\t\x12\x16\n\x0equeue_position\x18\x05 \x01(\x05\x12\x37\n\x13\x65\x61rliest_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11latest_start_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x17RenewAllocationsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x37\n\x06\x63laims\x18\x02 \x03(\x0b\x32\'.mltrainer.scheduler.v1.AllocationClaim\"<\n\x0f\x41llocationClaim\x12\x12\n\nallocation\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\"\x9c\x01\n\x18RenewAllocationsResponse\x12\x1b\n\x13renewed_allocations\x18\x01 \x03(\t\x12\x1b\n\x13revoked_allocations\x18\x02 \x03(\t\x12\x0f\n\x07lease_s\x18\x03 \x01(\x01\x12\x35\n\x11lease_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x16ListAllocationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x17ListAllocationsResponse\x12\x37\n\x0b\x61llocations\x18\x01 \x03(\x0b\x32\".mltrainer.scheduler.v1.Allocation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x11ListNodesResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b\x32\x1c.mltrainer.scheduler.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x16PreviewTrainingRequest\x12\x32\n\x04spec\x18\x01 \x01(\x0b\x32$.mltrainer.scheduler.v1.TrainingSpec\"\xaf\x04\n\x0fTrainingPreview\x12\x36\n\nviolations\x18\x01 \x03(\x0b\x32\".mltrainer.types.v1.FieldViolation\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x31\n\x06shares\x18\x04 \x03(\x0b\x32!.mltrainer.scheduler.v1.NodeShare\x12\x1a\n\x12\x62locking_trainings\x18\x05 \x03(\t\x12\x37\n\x13\x65\x61rliest_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11latest_start_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x65\x61rliest_end_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flatest_end_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x12price_usd_per_hour\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11\x65xpected_cost_usd\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x0c\x64uplicate_of\x18\x0c \x01(\t\x12\x14\n\x0csample_count\x18\r \x01(\x05\x42\x15\n\x13_price_usd_per_hourB\x14\n\x12_expected_cost_usd\":\n\x11ListQueuesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"j\n\x12ListQueuesResponse\x12-\n\x06queues\x18\x01 \x03(\x0b\x32\x1d.mltrainer.scheduler.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"O\n\x10SetQueuesRequest\x12-\n\x06queues\x18\x01 \x03(\x0b\x32\x1d.mltrainer.scheduler.v1.Queue\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t2\x94\t\n\x10SchedulerService\x12[\n\x0bGetTraining\x12*.mltrainer.scheduler.v1.GetTrainingRequest\x1a .mltrainer.scheduler.v1.Training\x12\x61\n\x0eLookupTraining\x12-.mltrainer.scheduler.v1.LookupTrainingRequest\x1a .mltrainer.scheduler.v1.Training\x12l\n\rListTrainings\x12,.mltrainer.scheduler.v1.ListTrainingsRequest\x1a-.mltrainer.scheduler.v1.ListTrainingsResponse\x12\x61\n\x0e\x43\x61ncelTraining\x12-.mltrainer.scheduler.v1.CancelTrainingRequest\x1a .mltrainer.scheduler.v1.Training\x12n\n\x0f\x45xplainTraining\x12..mltrainer.scheduler.v1.ExplainTrainingRequest\x1a+.mltrainer.scheduler.v1.TrainingExplanation\x12u\n\x10RenewAllocations\x12/.mltrainer.scheduler.v1.RenewAllocationsRequest\x1a\x30.mltrainer.scheduler.v1.RenewAllocationsResponse\x12r\n\x0fListAllocations\x12..mltrainer.scheduler.v1.ListAllocationsRequest\x1a/.mltrainer.scheduler.v1.ListAllocationsResponse\x12`\n\tListNodes\x12(.mltrainer.scheduler.v1.ListNodesRequest\x1a).mltrainer.scheduler.v1.ListNodesResponse\x12j\n\x0fPreviewTraining\x12..mltrainer.scheduler.v1.PreviewTrainingRequest\x1a\'.mltrainer.scheduler.v1.TrainingPreview\x12\x63\n\nListQueues\x12).mltrainer.scheduler.v1.ListQueuesRequest\x1a*.mltrainer.scheduler.v1.ListQueuesResponse\x12\x61\n\tSetQueues\x12(.mltrainer.scheduler.v1.SetQueuesRequest\x1a*.mltrainer.scheduler.v1.ListQueuesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.scheduler.v1.scheduler_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETTRAININGREQUEST']._serialized_start=147
-  _globals['_GETTRAININGREQUEST']._serialized_end=181
-  _globals['_LOOKUPTRAININGREQUEST']._serialized_start=183
-  _globals['_LOOKUPTRAININGREQUEST']._serialized_end=226
-  _globals['_LISTTRAININGSREQUEST']._serialized_start=229
-  _globals['_LISTTRAININGSREQUEST']._serialized_end=361
-  _globals['_LISTTRAININGSRESPONSE']._serialized_start=363
-  _globals['_LISTTRAININGSRESPONSE']._serialized_end=464
-  _globals['_CANCELTRAININGREQUEST']._serialized_start=466
-  _globals['_CANCELTRAININGREQUEST']._serialized_end=503
-  _globals['_EXPLAINTRAININGREQUEST']._serialized_start=505
-  _globals['_EXPLAINTRAININGREQUEST']._serialized_end=543
-  _globals['_TRAININGEXPLANATION']._serialized_start=545
-  _globals['_TRAININGEXPLANATION']._serialized_end=669
-  _globals['_RENEWALLOCATIONSREQUEST']._serialized_start=671
-  _globals['_RENEWALLOCATIONSREQUEST']._serialized_end=767
-  _globals['_ALLOCATIONCLAIM']._serialized_start=769
-  _globals['_ALLOCATIONCLAIM']._serialized_end=829
-  _globals['_RENEWALLOCATIONSRESPONSE']._serialized_start=832
-  _globals['_RENEWALLOCATIONSRESPONSE']._serialized_end=988
-  _globals['_LISTALLOCATIONSREQUEST']._serialized_start=990
-  _globals['_LISTALLOCATIONSREQUEST']._serialized_end=1053
-  _globals['_LISTALLOCATIONSRESPONSE']._serialized_start=1055
-  _globals['_LISTALLOCATIONSRESPONSE']._serialized_end=1162
-  _globals['_LISTNODESREQUEST']._serialized_start=1164
-  _globals['_LISTNODESREQUEST']._serialized_end=1221
-  _globals['_LISTNODESRESPONSE']._serialized_start=1223
-  _globals['_LISTNODESRESPONSE']._serialized_end=1312
-  _globals['_SCHEDULERSERVICE']._serialized_start=1315
-  _globals['_SCHEDULERSERVICE']._serialized_end=2179
+  _globals['_GETTRAININGREQUEST']._serialized_start=179
+  _globals['_GETTRAININGREQUEST']._serialized_end=213
+  _globals['_LOOKUPTRAININGREQUEST']._serialized_start=215
+  _globals['_LOOKUPTRAININGREQUEST']._serialized_end=258
+  _globals['_LISTTRAININGSREQUEST']._serialized_start=261
+  _globals['_LISTTRAININGSREQUEST']._serialized_end=393
+  _globals['_LISTTRAININGSRESPONSE']._serialized_start=395
+  _globals['_LISTTRAININGSRESPONSE']._serialized_end=496
+  _globals['_CANCELTRAININGREQUEST']._serialized_start=498
+  _globals['_CANCELTRAININGREQUEST']._serialized_end=535
+  _globals['_EXPLAINTRAININGREQUEST']._serialized_start=537
+  _globals['_EXPLAINTRAININGREQUEST']._serialized_end=575
+  _globals['_TRAININGEXPLANATION']._serialized_start=578
+  _globals['_TRAININGEXPLANATION']._serialized_end=814
+  _globals['_RENEWALLOCATIONSREQUEST']._serialized_start=816
+  _globals['_RENEWALLOCATIONSREQUEST']._serialized_end=912
+  _globals['_ALLOCATIONCLAIM']._serialized_start=914
+  _globals['_ALLOCATIONCLAIM']._serialized_end=974
+  _globals['_RENEWALLOCATIONSRESPONSE']._serialized_start=977
+  _globals['_RENEWALLOCATIONSRESPONSE']._serialized_end=1133
+  _globals['_LISTALLOCATIONSREQUEST']._serialized_start=1135
+  _globals['_LISTALLOCATIONSREQUEST']._serialized_end=1198
+  _globals['_LISTALLOCATIONSRESPONSE']._serialized_start=1200
+  _globals['_LISTALLOCATIONSRESPONSE']._serialized_end=1307
+  _globals['_LISTNODESREQUEST']._serialized_start=1309
+  _globals['_LISTNODESREQUEST']._serialized_end=1366
+  _globals['_LISTNODESRESPONSE']._serialized_start=1368
+  _globals['_LISTNODESRESPONSE']._serialized_end=1457
+  _globals['_PREVIEWTRAININGREQUEST']._serialized_start=1459
+  _globals['_PREVIEWTRAININGREQUEST']._serialized_end=1535
+  _globals['_TRAININGPREVIEW']._serialized_start=1538
+  _globals['_TRAININGPREVIEW']._serialized_end=2097
+  _globals['_LISTQUEUESREQUEST']._serialized_start=2099
+  _globals['_LISTQUEUESREQUEST']._serialized_end=2157
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=2159
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=2265
+  _globals['_SETQUEUESREQUEST']._serialized_start=2267
+  _globals['_SETQUEUESREQUEST']._serialized_end=2346
+  _globals['_SCHEDULERSERVICE']._serialized_start=2349
+  _globals['_SCHEDULERSERVICE']._serialized_end=3521
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from mltrainer.scheduler.v1 import resources_pb2 as _resources_pb2
+from mltrainer.types.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -183,6 +184,8 @@ class TrainingExplanation(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     BLOCKING_TRAININGS_FIELD_NUMBER: _builtins.int
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
+    EARLIEST_START_TIME_FIELD_NUMBER: _builtins.int
+    LATEST_START_TIME_FIELD_NUMBER: _builtins.int
     training: _builtins.str
     """Format: `trainings/{training}`."""
     reason: _builtins.str
@@ -195,6 +198,14 @@ class TrainingExplanation(_message.Message):
     def blocking_trainings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Trainings that go first or hold the capacity, at most 20."""
 
+    @_builtins.property
+    def earliest_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Earliest time at which it is expected to start, from how long finished trainings took; absent where nothing can be said."""
+
+    @_builtins.property
+    def latest_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Time before which it is expected to start in four of five cases; absent where nothing can be said."""
+
     def __init__(
         self,
         *,
@@ -203,10 +214,12 @@ class TrainingExplanation(_message.Message):
         message: _builtins.str = ...,
         blocking_trainings: _abc.Iterable[_builtins.str] | None = ...,
         queue_position: _builtins.int = ...,
+        earliest_start_time: _timestamp_pb2.Timestamp | None = ...,
+        latest_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["earliest_start_time", b"earliest_start_time", "latest_start_time", b"latest_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking_trainings", b"blocking_trainings", "message", b"message", "queue_position", b"queue_position", "reason", b"reason", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking_trainings", b"blocking_trainings", "earliest_start_time", b"earliest_start_time", "latest_start_time", b"latest_start_time", "message", b"message", "queue_position", b"queue_position", "reason", b"reason", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -413,3 +426,206 @@ class ListNodesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
+
+@_typing.final
+class PreviewTrainingRequest(_message.Message):
+    """Request of PreviewTraining."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spec(self) -> _resources_pb2.TrainingSpec:
+        """What would be asked."""
+
+    def __init__(
+        self,
+        *,
+        spec: _resources_pb2.TrainingSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewTrainingRequest: _TypeAlias = PreviewTrainingRequest  # noqa: Y015
+
+@_typing.final
+class TrainingPreview(_message.Message):
+    """What would become of a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    BLOCKING_TRAININGS_FIELD_NUMBER: _builtins.int
+    EARLIEST_START_TIME_FIELD_NUMBER: _builtins.int
+    LATEST_START_TIME_FIELD_NUMBER: _builtins.int
+    EARLIEST_END_TIME_FIELD_NUMBER: _builtins.int
+    LATEST_END_TIME_FIELD_NUMBER: _builtins.int
+    PRICE_USD_PER_HOUR_FIELD_NUMBER: _builtins.int
+    EXPECTED_COST_USD_FIELD_NUMBER: _builtins.int
+    DUPLICATE_OF_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why it would wait, UPPER_SNAKE; `AWAITING_PLACEMENT` where it would start at once, `DEDUPLICATED` or `JOINED` where
+    an equal training has or will have the result.
+    """
+    message: _builtins.str
+    """One sentence for people."""
+    price_usd_per_hour: _builtins.float
+    """Price of what it would hold; absent where a price is missing."""
+    expected_cost_usd: _builtins.float
+    """What it is expected to cost; absent where price or duration are unknown."""
+    duplicate_of: _builtins.str
+    """Training that has or will have an equal result."""
+    sample_count: _builtins.int
+    """Finished trainings that the durations come from."""
+    @_builtins.property
+    def violations(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.FieldViolation]:
+        """Wrong fields; everything else is empty if there are any."""
+
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.NodeShare]:
+        """Where it would be placed; empty where it would wait."""
+
+    @_builtins.property
+    def blocking_trainings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Trainings that go first or hold the capacity, at most 20."""
+
+    @_builtins.property
+    def earliest_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Earliest time at which it is expected to start; absent where nothing can be said."""
+
+    @_builtins.property
+    def latest_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Time before which it is expected to start in four of five cases; absent where nothing can be said."""
+
+    @_builtins.property
+    def earliest_end_time(self) -> _timestamp_pb2.Timestamp:
+        """Time before which it is expected to have ended in one of five cases; absent where nothing can be said."""
+
+    @_builtins.property
+    def latest_end_time(self) -> _timestamp_pb2.Timestamp:
+        """Time before which it is expected to have ended in four of five cases; absent where nothing can be said."""
+
+    def __init__(
+        self,
+        *,
+        violations: _abc.Iterable[_types_pb2.FieldViolation] | None = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        shares: _abc.Iterable[_resources_pb2.NodeShare] | None = ...,
+        blocking_trainings: _abc.Iterable[_builtins.str] | None = ...,
+        earliest_start_time: _timestamp_pb2.Timestamp | None = ...,
+        latest_start_time: _timestamp_pb2.Timestamp | None = ...,
+        earliest_end_time: _timestamp_pb2.Timestamp | None = ...,
+        latest_end_time: _timestamp_pb2.Timestamp | None = ...,
+        price_usd_per_hour: _builtins.float | None = ...,
+        expected_cost_usd: _builtins.float | None = ...,
+        duplicate_of: _builtins.str = ...,
+        sample_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_usd", b"_expected_cost_usd", "_price_usd_per_hour", b"_price_usd_per_hour", "earliest_end_time", b"earliest_end_time", "earliest_start_time", b"earliest_start_time", "expected_cost_usd", b"expected_cost_usd", "latest_end_time", b"latest_end_time", "latest_start_time", b"latest_start_time", "price_usd_per_hour", b"price_usd_per_hour"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_usd", b"_expected_cost_usd", "_price_usd_per_hour", b"_price_usd_per_hour", "blocking_trainings", b"blocking_trainings", "duplicate_of", b"duplicate_of", "earliest_end_time", b"earliest_end_time", "earliest_start_time", b"earliest_start_time", "expected_cost_usd", b"expected_cost_usd", "latest_end_time", b"latest_end_time", "latest_start_time", b"latest_start_time", "message", b"message", "price_usd_per_hour", b"price_usd_per_hour", "reason", b"reason", "sample_count", b"sample_count", "shares", b"shares", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_cost_usd: _TypeAlias = _typing.Literal["expected_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__expected_cost_usd: _TypeAlias = _typing.Literal["_expected_cost_usd", b"_expected_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__price_usd_per_hour: _TypeAlias = _typing.Literal["price_usd_per_hour"]  # noqa: Y015
+    _WhichOneofArgType__price_usd_per_hour: _TypeAlias = _typing.Literal["_price_usd_per_hour", b"_price_usd_per_hour"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_cost_usd) -> _WhichOneofReturnType__expected_cost_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_usd_per_hour) -> _WhichOneofReturnType__price_usd_per_hour | None: ...
+
+Global___TrainingPreview: _TypeAlias = TrainingPreview  # noqa: Y015
+
+@_typing.final
+class ListQueuesRequest(_message.Message):
+    """Request of ListQueues."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, 1 to 1000; 100 where unset."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQueuesRequest: _TypeAlias = ListQueuesRequest  # noqa: Y015
+
+@_typing.final
+class ListQueuesResponse(_message.Message):
+    """A page of queues."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    etag: _builtins.str
+    """Changes with every SetQueues."""
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Queue]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        queues: _abc.Iterable[_resources_pb2.Queue] | None = ...,
+        next_page_token: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "next_page_token", b"next_page_token", "queues", b"queues"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQueuesResponse: _TypeAlias = ListQueuesResponse  # noqa: Y015
+
+@_typing.final
+class SetQueuesRequest(_message.Message):
+    """Request of SetQueues."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the tree that this one replaces; any where empty."""
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Queue]:
+        """The new tree; output fields are ignored. A queue that is left out has weight 1, guarantees nothing and has no ceiling."""
+
+    def __init__(
+        self,
+        *,
+        queues: _abc.Iterable[_resources_pb2.Queue] | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "queues", b"queues"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQueuesRequest: _TypeAlias = SetQueuesRequest  # noqa: Y015

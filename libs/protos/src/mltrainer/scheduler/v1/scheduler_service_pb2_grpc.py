@@ -76,6 +76,21 @@ class SchedulerServiceStub:
                 request_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.PreviewTraining = channel.unary_unary(
+                '/mltrainer.scheduler.v1.SchedulerService/PreviewTraining',
+                request_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewTrainingRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.TrainingPreview.FromString,
+                _registered_method=True)
+        self.ListQueues = channel.unary_unary(
+                '/mltrainer.scheduler.v1.SchedulerService/ListQueues',
+                request_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesResponse.FromString,
+                _registered_method=True)
+        self.SetQueues = channel.unary_unary(
+                '/mltrainer.scheduler.v1.SchedulerService/SetQueues',
+                request_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SetQueuesRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesResponse.FromString,
+                _registered_method=True)
 
 
 class SchedulerServiceServicer:
@@ -138,6 +153,27 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewTraining(self, request, context):
+        """Says what would become of a request if it were sent now; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQueues(self, request, context):
+        """Lists queues by name, those that were set and those that trainings only named.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetQueues(self, request, context):
+        """Replaces the whole tree of queues at once. Errors: INVALID_ARGUMENT `INVALID_QUEUES`, ABORTED `LOST_RACE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -180,6 +216,21 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesRequest.FromString,
                     response_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'PreviewTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewTraining,
+                    request_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewTrainingRequest.FromString,
+                    response_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.TrainingPreview.SerializeToString,
+            ),
+            'ListQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueues,
+                    request_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesRequest.FromString,
+                    response_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesResponse.SerializeToString,
+            ),
+            'SetQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQueues,
+                    request_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SetQueuesRequest.FromString,
+                    response_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -399,6 +450,87 @@ class SchedulerService:
             '/mltrainer.scheduler.v1.SchedulerService/ListNodes',
             mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesRequest.SerializeToString,
             mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.scheduler.v1.SchedulerService/PreviewTraining',
+            mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewTrainingRequest.SerializeToString,
+            mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.TrainingPreview.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.scheduler.v1.SchedulerService/ListQueues',
+            mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesRequest.SerializeToString,
+            mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.scheduler.v1.SchedulerService/SetQueues',
+            mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SetQueuesRequest.SerializeToString,
+            mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListQueuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,12 @@ class SchedulerServiceStub:
     """Lists allocations that live, oldest first."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListNodesRequest, _scheduler_service_pb2.ListNodesResponse]
     """Lists nodes by name."""
+    PreviewTraining: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.PreviewTrainingRequest, _scheduler_service_pb2.TrainingPreview]
+    """Says what would become of a request if it were sent now; changes nothing."""
+    ListQueues: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListQueuesRequest, _scheduler_service_pb2.ListQueuesResponse]
+    """Lists queues by name, those that were set and those that trainings only named."""
+    SetQueues: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.SetQueuesRequest, _scheduler_service_pb2.ListQueuesResponse]
+    """Replaces the whole tree of queues at once. Errors: INVALID_ARGUMENT `INVALID_QUEUES`, ABORTED `LOST_RACE`."""
 
 @_typing.type_check_only
 class SchedulerServiceAsyncStub(SchedulerServiceStub):
@@ -72,6 +78,12 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Lists allocations that live, oldest first."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListNodesRequest, _scheduler_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists nodes by name."""
+    PreviewTraining: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PreviewTrainingRequest, _scheduler_service_pb2.TrainingPreview]  # type: ignore[assignment]
+    """Says what would become of a request if it were sent now; changes nothing."""
+    ListQueues: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListQueuesRequest, _scheduler_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
+    """Lists queues by name, those that were set and those that trainings only named."""
+    SetQueues: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.SetQueuesRequest, _scheduler_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
+    """Replaces the whole tree of queues at once. Errors: INVALID_ARGUMENT `INVALID_QUEUES`, ABORTED `LOST_RACE`."""
 
 class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns trainings, queues, placements and allocation leases."""
@@ -139,5 +151,29 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_service_pb2.ListNodesResponse, _abc.Awaitable[_scheduler_service_pb2.ListNodesResponse]]:
         """Lists nodes by name."""
+
+    @_abc_1.abstractmethod
+    def PreviewTraining(
+        self,
+        request: _scheduler_service_pb2.PreviewTrainingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.TrainingPreview, _abc.Awaitable[_scheduler_service_pb2.TrainingPreview]]:
+        """Says what would become of a request if it were sent now; changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ListQueues(
+        self,
+        request: _scheduler_service_pb2.ListQueuesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.ListQueuesResponse, _abc.Awaitable[_scheduler_service_pb2.ListQueuesResponse]]:
+        """Lists queues by name, those that were set and those that trainings only named."""
+
+    @_abc_1.abstractmethod
+    def SetQueues(
+        self,
+        request: _scheduler_service_pb2.SetQueuesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.ListQueuesResponse, _abc.Awaitable[_scheduler_service_pb2.ListQueuesResponse]]:
+        """Replaces the whole tree of queues at once. Errors: INVALID_ARGUMENT `INVALID_QUEUES`, ABORTED `LOST_RACE`."""
 
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,219 @@
+"""Reads what has changed since a revision, and keeps queues, past use, durations and the leader."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from mltrainer_common.database import upsert
+from mltrainer_scheduling.fair_share import PastUse
+from mltrainer_scheduling.quotas import Queue
+from mltrainer_scheduling.snapshot import History
+from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mltrainer_scheduler.adapters.changes import ChangeCounter
+from mltrainer_scheduler.adapters.rows import to_fact, to_node
+from mltrainer_scheduler.adapters.tables import (
+    allocation,
+    cluster,
+    duration,
+    leader,
+    node,
+    queue,
+    queue_use,
+    training,
+)
+from mltrainer_scheduler.domain.cluster_state import Delta, HeldShare, TrainingFact
+from mltrainer_scheduler.domain.planning import Duration, learned_count
+from mltrainer_scheduler.domain.training import TrainingState
+
+_LEADER = "scheduler"
+_MOST_DURATIONS = 2_048
+# Below the number of parameters that a statement may have.
+_CHUNK = 500
+_FACT_COLUMNS = (
+    training.c.name,
+    training.c.state,
+    training.c.study,
+    training.c.queue,
+    training.c.priority,
+    training.c.cpu_millis,
+    training.c.memory_bytes,
+    training.c.gpu_millis,
+    training.c.gpu_type,
+    training.c.gang_workers,
+    training.c.allows_spot,
+    training.c.create_time,
+    training.c.ready_time,
+    training.c.wait_begin_time,
+    training.c.begin_time,
+    training.c.deadline_time,
+    training.c.attained_s,
+    training.c.checkpoint_interval_s,
+    training.c.preemption_count,
+    training.c.computation_key,
+    training.c.knowledge,
+    training.c.reason,
+)
+_ACTIVE = training.c.state.in_([TrainingState.QUEUED, TrainingState.PLACED])
+
+
+class SqlPlanningRepository:
+    """Serves planning inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection, changes: ChangeCounter) -> None:
+        self._connection = connection
+        self._changes = changes
+
+    async def lock(self) -> int:
+        """Waits until no other transaction changes anything, and returns the number of this one.
+
+        Raises:
+            DatabaseConflictError: On PostgreSQL, another one was committed meanwhile.
+        """
+        return await self._changes.number()
+
+    async def revision(self) -> int:
+        """Returns the number of the last change."""
+        return await self._changes.last()
+
+    async def changes(self, since: int, learned: int) -> Delta:
+        """Returns what has changed since a revision; everything that is not over since -1.
+
+        `learned` is how many durations the reader knows.
+        """
+        heads = (await self._connection.execute(select(cluster))).one()
+        nodes = await self._connection.execute(select(node).where(node.c.change > since))
+        last = learned_count(heads.duration_count)
+        return Delta(
+            self._changes.visible(heads.revision),
+            await self._facts(since),
+            [to_node(row) for row in nodes],
+            await self.queues() if heads.queues_change > since else None,
+            await self._past() if heads.use_change > since else None,
+            await self._history(last) if last != learned else None,
+            heads.knowledge,
+            last,
+        )
+
+    async def silent(self, heard_since: datetime) -> frozenset[str]:
+        """Names the nodes that have not reported since a moment."""
+        query = select(node.c.name).where(node.c.seen_time < heard_since)
+        return frozenset((await self._connection.execute(query)).scalars())
+
+    async def queues(self) -> tuple[Queue, ...]:
+        """Returns the queues that were set, by name."""
+        rows = await self._connection.execute(select(queue).order_by(queue.c.name))
+        return tuple(
+            Queue(
+                row.name,
+                row.parent,
+                row.weight,
+                (row.guaranteed_cpu_millis, row.guaranteed_memory_bytes, row.guaranteed_gpu_millis),
+                (row.ceiling_cpu_millis, row.ceiling_memory_bytes, row.ceiling_gpu_millis),
+            )
+            for row in rows
+        )
+
+    async def queues_revision(self) -> int:
+        """Returns the number of the change that set the queues."""
+        return int((await self._connection.execute(select(cluster.c.queues_change))).scalar_one())
+
+    async def set_queues(self, queues: Sequence[Queue]) -> None:
+        """Replaces the tree of queues."""
+        change = await self._changes.number()
+        await self._connection.execute(delete(queue))
+        if queues:
+            await self._connection.execute(insert(queue), [_queue_row(item) for item in queues])
+        await self._connection.execute(update(cluster).values(queues_change=change))
+
+    async def past(self, queues: Collection[str]) -> dict[str, PastUse]:
+        """Returns what queues held in ended allocations."""
+        return await self._past(queues)
+
+    async def set_past(self, past: Mapping[str, PastUse]) -> None:
+        """Replaces what queues held."""
+        change = await self._changes.number()
+        for name, use in past.items():
+            cpus, memory, gpus = use.amount_s
+            values = {
+                "queue": name,
+                "cpu_millis_s": cpus,
+                "memory_bytes_s": memory,
+                "gpu_millis_s": gpus,
+                "time_s": use.time_s,
+            }
+            statement = upsert(self._connection, queue_use).values(values)
+            await self._connection.execute(
+                statement.on_conflict_do_update(index_elements=["queue"], set_=values)
+            )
+        await self._connection.execute(update(cluster).values(use_change=change))
+
+    async def add_duration(self, taken: Duration) -> None:
+        """Remembers how long a training took."""
+        await self._changes.number()
+        counted = update(cluster).values(duration_count=cluster.c.duration_count + 1)
+        number = (await self._connection.execute(counted.returning(cluster.c.duration_count))).scalar_one()
+        values = {"number": number, "kind": taken.group, "gpus": taken.gpus, "wall_s": taken.wall_s}
+        await self._connection.execute(insert(duration).values(values))
+
+    async def lead(self, holder: str, now: datetime, length_s: float) -> bool:
+        """Makes a process the leader for a time, or keeps it so, unless another is."""
+        values = {"name": _LEADER, "holder": holder, "expire_time": now + timedelta(seconds=length_s)}
+        is_free = (leader.c.holder == holder) | (leader.c.expire_time <= now)
+        is_new_term = case((leader.c.holder == holder, 0), else_=1)
+        statement = upsert(self._connection, leader).values(values | {"term": 1})
+        statement = statement.on_conflict_do_update(
+            index_elements=["name"], set_=values | {"term": leader.c.term + is_new_term}, where=is_free
+        )
+        return (await self._connection.execute(statement)).rowcount == 1
+
+    async def leads(self, holder: str) -> bool:
+        """Tells whether a process is still the leader; nobody else has taken over since."""
+        query = select(leader.c.holder).where(leader.c.name == _LEADER)
+        return (await self._connection.execute(query)).scalar_one_or_none() == holder
+
+    async def _facts(self, since: int) -> list[TrainingFact]:
+        query = select(*_FACT_COLUMNS)
+        query = query.where(training.c.change > since) if since >= 0 else query.where(_ACTIVE)
+        rows = (await self._connection.execute(query)).all()
+        placed = [row.name for row in rows if row.state == TrainingState.PLACED]
+        shares = await self._shares(placed)
+        return [to_fact(row, shares.get(row.name, ())) for row in rows]
+
+    async def _shares(self, names: Sequence[str]) -> dict[str, list[HeldShare]]:
+        shares: dict[str, list[HeldShare]] = {}
+        columns = (allocation.c.training, allocation.c.node, allocation.c.workers, allocation.c.device)
+        for start in range(0, len(names), _CHUNK):
+            chunk = names[start : start + _CHUNK]
+            query = select(*columns).where(allocation.c.end_time.is_(None), allocation.c.training.in_(chunk))
+            for row in await self._connection.execute(query.order_by(allocation.c.name)):
+                shares.setdefault(row.training, []).append(HeldShare(row.node, row.workers, row.device))
+        return shares
+
+    async def _past(self, names: Collection[str] | None = None) -> dict[str, PastUse]:
+        query = select(queue_use)
+        if names is not None:
+            query = query.where(queue_use.c.queue.in_(sorted(names)))
+        return {
+            row.queue: PastUse((row.cpu_millis_s, row.memory_bytes_s, row.gpu_millis_s), row.time_s)
+            for row in await self._connection.execute(query)
+        }
+
+    async def _history(self, last: int) -> History:
+        query = select(duration).where(duration.c.number <= last, duration.c.number > last - _MOST_DURATIONS)
+        rows = (await self._connection.execute(query.order_by(duration.c.number))).all()
+        return History(
+            np.array([row.wall_s for row in rows], np.float64),
+            np.array([row.gpus for row in rows], np.float64),
+            tuple(row.kind for row in rows),
+        )
+
+
+def _queue_row(item: Queue) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": item.name, "parent": item.parent, "weight": item.weight}
+    for bound, amounts in (("guaranteed", item.guaranteed), ("ceiling", item.ceiling)):
+        for resource, amount in zip(("cpu_millis", "memory_bytes", "gpu_millis"), amounts, strict=True):
+            row[f"{bound}_{resource}"] = amount
+    return row

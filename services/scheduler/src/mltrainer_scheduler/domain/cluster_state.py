@@ -1,0 +1,475 @@
+"""The cluster in columns: a copy of the database that follows its changes and gives snapshots to policies.
+
+It changes by what was read from the database alone, never by what was decided: whatever process reads the
+same rows, from the beginning or change by change, plans from the same snapshot.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from math import inf, nan
+from typing import Any
+
+import numpy as np
+from mltrainer_scheduling.fair_share import PastUse
+from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Flags, Integers, JobTable
+from mltrainer_scheduling.nodes import NodeTable
+from mltrainer_scheduling.quotas import NOTHING, Amounts, Queue, plus
+from mltrainer_scheduling.snapshot import History, Snapshot
+
+from mltrainer_scheduler.domain.cluster import Demand, NodeReport, demand_of
+from mltrainer_scheduler.domain.training import Allocation, Terms, Training, TrainingState
+
+
+@dataclass(frozen=True, slots=True)
+class HeldShare:
+    """Workers on one node; `device` is the GPU that a fractional worker shares, or -1."""
+
+    node: str
+    workers: int
+    device: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFact:
+    """What planning knows of a training; times are seconds since 1970.
+
+    Attributes:
+        is_queued: Waits for capacity; with shares it is placed, with neither it is over.
+        has_key: Leads its computation, so that it may be placed.
+        knowledge: Revision of the replicated tables that its key was computed from.
+    """
+
+    name: str
+    demand: Demand
+    is_queued: bool = True
+    queue: str = ""
+    priority: int = 0
+    group: str = ""
+    create_s: float = 0.0
+    ready_s: float = 0.0
+    wait_begin_s: float = 0.0
+    begin_s: float = nan
+    deadline_s: float = inf
+    attained_s: float = 0.0
+    checkpoint_interval_s: float = 0.0
+    preemption_count: int = 0
+    has_key: bool = True
+    knowledge: int = 0
+    reason: str = ""
+    shares: tuple[HeldShare, ...] = ()
+
+
+def fact_of(training: Training, held: Sequence[Allocation]) -> TrainingFact:
+    """Says what planning needs of a training and its living allocations."""
+    spec = training.spec
+    deadline = spec.budget.deadline_time if spec.budget else None
+    shares = [HeldShare(item.share.node, item.share.workers, item.share.device) for item in held]
+    return TrainingFact(
+        name=training.name,
+        demand=demand_of(training.name, spec.resources),
+        is_queued=training.state is TrainingState.QUEUED,
+        queue=spec.queue,
+        priority=spec.priority,
+        group=spec.study,
+        create_s=training.create_time.timestamp(),
+        ready_s=training.ready_time.timestamp(),
+        wait_begin_s=(training.wait_begin_time or training.create_time).timestamp(),
+        begin_s=training.begin_time.timestamp() if training.begin_time else nan,
+        deadline_s=deadline.timestamp() if deadline else inf,
+        attained_s=training.attained_s,
+        checkpoint_interval_s=spec.resources.checkpoint_interval_s,
+        preemption_count=training.preemption_count,
+        has_key=bool(training.computation_key),
+        knowledge=training.knowledge,
+        reason=training.reason,
+        shares=tuple(shares) if training.state is TrainingState.PLACED else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What has changed in the database since a revision; None where nothing of that kind has."""
+
+    revision: int
+    trainings: Sequence[TrainingFact] = ()
+    nodes: Sequence[NodeReport] = ()
+    queues: tuple[Queue, ...] | None = None
+    past: Mapping[str, PastUse] | None = None
+    history: History | None = None
+    knowledge: int = 0
+    learned: int = 0
+
+
+class _Column:
+    """An array that grows."""
+
+    def __init__(self, kind: Any) -> None:
+        self.values = np.zeros(64, kind)
+
+    def grow(self, count: int) -> None:
+        if count > len(self.values):
+            more = np.zeros(max(count, 2 * len(self.values)) - len(self.values), self.values.dtype)
+            self.values = np.concatenate([self.values, more])
+
+
+_KINDS: dict[str, Any] = {
+    "name": np.object_,
+    "create_s": np.float64,
+    "ready_s": np.float64,
+    "wait_begin_s": np.float64,
+    "begin_s": np.float64,
+    "deadline_s": np.float64,
+    "attained_s": np.float64,
+    "checkpoint_interval_s": np.float64,
+    "preemption_count": np.int64,
+    "priority": np.int64,
+    "workers": np.int64,
+    "cpu_millis": np.int64,
+    "memory_bytes": np.int64,
+    "gpu_millis": np.int64,
+    "gpu_type": np.int64,
+    "queue": np.int64,
+    "group": np.int64,
+    "allows_spot": np.bool_,
+    "is_queued": np.bool_,
+    "is_placed": np.bool_,
+    "has_key": np.bool_,
+}
+_COPIED = tuple(field.name for field in fields(TrainingFact) if field.name in _KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The queue that a gang counts against, and what the whole gang counts."""
+
+    queue: str
+    amounts: Amounts
+
+
+class _Accounts:
+    """Texts that stand for accounts where policies expect queues, so that a gate knows all amounts."""
+
+    def __init__(self) -> None:
+        self.by_text: dict[str, Account] = {"": Account("", NOTHING)}
+        self._codes: dict[tuple[str, Amounts, int], int] = {}
+
+    def code(self, queue: str, demand: Demand) -> int:
+        amounts = demand.worker.amounts
+        code = self._codes.get((queue, amounts, demand.workers))
+        if code is None:
+            code = self._codes[queue, amounts, demand.workers] = len(self.by_text)
+            self.by_text[f"{queue}#{code}"] = Account(queue, plus(NOTHING, amounts, demand.workers))
+        return code
+
+
+class _Codes:
+    """Numbers for texts, the empty one first."""
+
+    def __init__(self) -> None:
+        self._codes = {"": 0}
+
+    def code(self, text: str) -> int:
+        return self._codes.setdefault(text, len(self._codes))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(self._codes)
+
+
+@dataclass(slots=True)
+class _Shares:
+    """Shares of placed trainings as rows; a free row has no workers."""
+
+    job: _Column = field(default_factory=lambda: _Column(np.int64))
+    node: _Column = field(default_factory=lambda: _Column(np.int64))
+    workers: _Column = field(default_factory=lambda: _Column(np.int64))
+    device: _Column = field(default_factory=lambda: _Column(np.int64))
+    rows_of: dict[int, list[int]] = field(default_factory=dict)
+    free: list[int] = field(default_factory=list)
+    count: int = 0
+
+    def replace(self, job: int, shares: Sequence[tuple[int, int, int]]) -> None:
+        for row in self.rows_of.pop(job, ()):
+            self.workers.values[row] = 0
+            self.free.append(row)
+        for node, workers, device in shares:
+            row = self.free.pop() if self.free else self._new_row()
+            self.job.values[row], self.node.values[row] = job, node
+            self.workers.values[row], self.device.values[row] = workers, device
+            self.rows_of.setdefault(job, []).append(row)
+
+    def _new_row(self) -> int:
+        self.count += 1
+        for column in (self.job, self.node, self.workers, self.device):
+            column.grow(self.count)
+        return self.count - 1
+
+
+class ClusterState:
+    """Follows the database; `snapshot` tells policies what it knows."""
+
+    def __init__(self) -> None:
+        self.revision = -1
+        self.knowledge = 0
+        self.learned = -1
+        self.queues: tuple[Queue, ...] = ()
+        self.past: Mapping[str, PastUse] = {}
+        self.history = History()
+        self.nodes: dict[str, NodeReport] = {}
+        self.facts: dict[str, TrainingFact] = {}
+        self._columns = {name: _Column(kind) for name, kind in _KINDS.items()}
+        self._rows: dict[str, int] = {}
+        self._free: list[int] = []
+        self._count = 0
+        self._gpu_types, self._groups = _Codes(), _Codes()
+        self._accounts = _Accounts()
+        self._shares = _Shares()
+        self._node_rows: dict[str, int] = {}
+        self._node_table: NodeTable | None = None
+        self._node_ranks: Integers | None = None
+
+    def apply(self, delta: Delta) -> None:
+        """Takes changes over; those already known change nothing."""
+        for fact in delta.trainings:
+            if fact.is_queued or fact.shares:
+                self._put(fact)
+            else:
+                self._remove(fact.name)
+        for node in delta.nodes:
+            self.nodes[node.name] = node
+            self._node_row(node.name)
+            self._node_table = self._node_ranks = None
+        self.queues = self.queues if delta.queues is None else delta.queues
+        self.past = self.past if delta.past is None else delta.past
+        self.history = self.history if delta.history is None else delta.history
+        self.knowledge, self.learned = delta.knowledge, delta.learned
+        self.revision = delta.revision
+
+    @property
+    def queued_count(self) -> int:
+        """Returns how many trainings wait."""
+        return int(np.count_nonzero(self._active("is_queued")))
+
+    def late(self, now_s: float) -> list[str]:
+        """Names the waiting trainings whose deadline has passed, oldest first."""
+        return self._waiting_names((self._active("deadline_s") <= now_s) & (self._active("ready_s") <= now_s))
+
+    def keyless(self, now_s: float) -> list[str]:
+        """Names the others that wait to learn what they compute, oldest first."""
+        is_ready = (self._active("ready_s") <= now_s) & (self._active("deadline_s") > now_s)
+        return self._waiting_names(~self._active("has_key") & is_ready)
+
+    def _waiting_names(self, chosen: Flags) -> list[str]:
+        return sorted(self._active("name")[self._active("is_queued") & chosen])
+
+    def ahead_of(self, name: str) -> list[str]:
+        """Names those of the same queue that go by priority and age before a training, next ones first."""
+        me = self.facts[name]
+        order = sorted(
+            (-fact.priority, fact.create_s, fact.name)
+            for fact in self.facts.values()
+            if fact.queue == me.queue
+            and fact.is_queued
+            and (-fact.priority, fact.create_s, fact.name) < (-me.priority, me.create_s, me.name)
+        )
+        return [before for _, _, before in order]
+
+    def next_time_s(self, now_s: float) -> float:
+        """Returns when waiting alone will change something: a retry is due, or a deadline passes."""
+        queued = self._active("is_queued")
+        times = np.concatenate([self._active("ready_s")[queued], self._active("deadline_s")[queued]])
+        return float(np.min(times[times > now_s], initial=inf))
+
+    def snapshot(self, now_s: float, silent: Collection[str], terms: Terms) -> Snapshot:
+        """Returns what a policy may know; trainings that may not be placed yet are left out."""
+        queued = self._active("is_queued") & self._active("has_key")
+        queued &= (self._active("ready_s") <= now_s) & (self._active("deadline_s") > now_s)
+        chosen = np.flatnonzero(queued | self._active("is_placed"))
+        jobs = self._jobs(chosen, now_s, terms)
+        return Snapshot(now_s, jobs, with_free(jobs, self._nodes(silent)), self.history)
+
+    def accounts(self) -> Mapping[str, Account]:
+        """Returns what stands for a queue in snapshots."""
+        return self._accounts.by_text
+
+    def _active(self, name: str) -> Any:
+        return self._columns[name].values[: self._count]
+
+    def _put(self, fact: TrainingFact) -> None:
+        row = self._rows.get(fact.name)
+        if row is None:
+            row = self._rows[fact.name] = self._free.pop() if self._free else self._new_row()
+        self.facts[fact.name] = fact
+        columns, demand = self._columns, fact.demand
+        for name in _COPIED:
+            if name not in {"queue", "group"}:
+                columns[name].values[row] = getattr(fact, name)
+        columns["workers"].values[row] = demand.workers
+        columns["cpu_millis"].values[row] = demand.worker.cpu_millis
+        columns["memory_bytes"].values[row] = demand.worker.memory_bytes
+        columns["gpu_millis"].values[row] = demand.worker.gpu_millis
+        columns["gpu_type"].values[row] = self._gpu_types.code(demand.gpu_type)
+        columns["queue"].values[row] = self._accounts.code(fact.queue, demand)
+        columns["group"].values[row] = self._groups.code(fact.group)
+        columns["allows_spot"].values[row] = demand.allows_spot
+        columns["is_placed"].values[row] = bool(fact.shares)
+        shares = [(self._node_row(share.node), share.workers, share.device) for share in fact.shares]
+        self._shares.replace(row, shares)
+
+    def _node_row(self, name: str) -> int:
+        if name not in self._node_rows:
+            self._node_rows[name] = len(self._node_rows)
+            self._node_ranks = None
+        return self._node_rows[name]
+
+    def _remove(self, name: str) -> None:
+        row = self._rows.pop(name, None)
+        if row is None:
+            return
+        del self.facts[name]
+        self._columns["is_queued"].values[row] = self._columns["is_placed"].values[row] = False
+        self._shares.replace(row, ())
+        self._free.append(row)
+
+    def _new_row(self) -> int:
+        self._count += 1
+        for column in self._columns.values():
+            column.grow(self._count)
+        return self._count - 1
+
+    def _jobs(self, chosen: Integers, now_s: float, terms: Terms) -> JobTable:
+        take = {name: self._active(name)[chosen] for name in _KINDS}
+        placed, interval_s = take["is_placed"], take["checkpoint_interval_s"]
+        run_s = np.where(placed, np.maximum(now_s - take["begin_s"], 0.0), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            saved_s = np.where(interval_s > 0.0, np.floor(run_s / interval_s) * interval_s, 0.0)
+        saved_s = np.where(placed, saved_s, 0.0)
+        ranks = self._ranks()
+        share_rows, jobs = self._share_rows(chosen, ranks)
+        return JobTable(
+            job_id=take["name"],
+            submit_s=take["create_s"],
+            workers=take["workers"],
+            gpu_millis=take["gpu_millis"],
+            cpu_millis=take["cpu_millis"],
+            memory_bytes=take["memory_bytes"],
+            gpu_type=take["gpu_type"],
+            allows_spot=take["allows_spot"],
+            compact=np.zeros(len(chosen), np.bool_),
+            queue=take["queue"],
+            priority=take["priority"],
+            group=take["group"],
+            # What keeps no checkpoints would lose everything: only a debt of its queue can cost it its place.
+            preemptible=(interval_s > 0.0) & (take["preemption_count"] < terms.max_preemptions),
+            minimum_run_s=np.full(len(chosen), terms.minimum_run_s),
+            attained_s=take["attained_s"] + saved_s,
+            unsaved_s=run_s - saved_s,
+            restore_s=np.full(len(chosen), terms.restore_s),
+            preemptions=take["preemption_count"],
+            started_s=np.where(placed, take["begin_s"], nan),
+            waiting_since_s=take["wait_begin_s"],
+            remaining_s=np.full(len(chosen), nan),
+            running=placed,
+            gpu_types=self._gpu_types.texts,
+            queues=tuple(self._accounts.by_text),
+            groups=self._groups.texts,
+            share_job=jobs,
+            share_node=ranks[self._shares.node.values[share_rows]],
+            share_workers=self._shares.workers.values[share_rows],
+            share_device=self._shares.device.values[share_rows],
+        )
+
+    def _share_rows(self, chosen: Integers, ranks: Integers) -> tuple[Integers, Integers]:
+        position = np.full(self._count, -1, np.int64)
+        position[chosen] = np.arange(len(chosen))
+        rows = np.flatnonzero(self._shares.workers.values[: self._shares.count] > 0)
+        rows = rows[ranks[self._shares.node.values[rows]] >= 0]
+        jobs = position[self._shares.job.values[rows]]
+        order = np.argsort(jobs, kind="stable")
+        return rows[order], jobs[order]
+
+    def _ranks(self) -> Integers:
+        """Returns for each node its row in the table, where nodes stand by name; -1 for unreported ones."""
+        if self._node_ranks is None:
+            self._node_ranks = np.full(len(self._node_rows), -1, np.int64)
+            for rank, name in enumerate(sorted(self.nodes)):
+                self._node_ranks[self._node_rows[name]] = rank
+        return self._node_ranks
+
+    def _nodes(self, silent: Collection[str]) -> NodeTable:
+        if self._node_table is None:
+            self._node_table = _empty_nodes([self.nodes[name] for name in sorted(self.nodes)])
+        nodes = self._node_table
+        if not silent:
+            return nodes
+        heard = np.array([name not in silent for name in nodes.name], np.bool_)
+        return replace(nodes, schedulable=nodes.schedulable & heard)
+
+
+def _empty_nodes(reports: Sequence[NodeReport]) -> NodeTable:
+    cpu = np.array([report.total.cpu_millis for report in reports], np.int64)
+    memory = np.array([report.total.memory_bytes for report in reports], np.int64)
+    gpus = np.array([report.total.gpu_millis // WHOLE_GPU_MILLIS for report in reports], np.int64)
+    exists = np.arange(int(gpus.max(initial=0))) < gpus[:, None]
+    return NodeTable(
+        name=np.array([report.name for report in reports], np.object_),
+        gpus=gpus,
+        cpu_millis=cpu,
+        memory_bytes=memory,
+        free_gpu_millis=np.where(exists, WHOLE_GPU_MILLIS, 0),
+        free_cpu_millis=cpu,
+        free_memory_bytes=memory,
+        gpu_type=np.array([report.gpu_type for report in reports], np.object_),
+        spot=np.array([report.spot for report in reports], np.bool_),
+        zone=np.array([report.zone for report in reports], np.object_),
+        price_usd_per_hour=np.full(len(reports), nan),
+        schedulable=np.array([report.schedulable for report in reports], np.bool_),
+    )
+
+
+def with_free(jobs: JobTable, nodes: NodeTable) -> NodeTable:
+    """Works out what is free from what is held, whatever a node itself says about it."""
+    cpu, memory, _ = held_by_node(jobs, len(nodes))
+    return replace(
+        nodes,
+        free_cpu_millis=np.maximum(nodes.cpu_millis - cpu, 0),
+        free_memory_bytes=np.maximum(nodes.memory_bytes - memory, 0),
+        free_gpu_millis=_free_devices(jobs, nodes),
+    )
+
+
+def held_by_node(jobs: JobTable, count: int) -> tuple[Integers, Integers, Integers]:
+    """Returns the CPUs, memory and GPUs held on each node."""
+    cpu, memory, gpu = (np.zeros(count, np.int64) for _ in range(3))
+    for held, amounts in ((cpu, jobs.cpu_millis), (memory, jobs.memory_bytes), (gpu, jobs.gpu_millis)):
+        np.add.at(held, jobs.share_node, jobs.share_workers * amounts[jobs.share_job])
+    return cpu, memory, gpu
+
+
+def _free_devices(jobs: JobTable, nodes: NodeTable) -> Integers:
+    """Lays out what is held: fractions on their devices, whole devices on the first untouched ones."""
+    width = nodes.free_gpu_millis.shape[1]
+    if not width:
+        return nodes.free_gpu_millis
+    shared = np.zeros((len(nodes), width), np.int64)
+    each, device = jobs.gpu_millis[jobs.share_job], jobs.share_device
+    millis = jobs.share_workers * each
+    on_device = (device >= 0) & (device < width) & (each < WHOLE_GPU_MILLIS)
+    np.add.at(shared, (jobs.share_node[on_device], device[on_device]), millis[on_device])
+    whole = np.zeros(len(nodes), np.int64)
+    devices = jobs.share_workers * -(-each // WHOLE_GPU_MILLIS)
+    np.add.at(whole, jobs.share_node[~on_device], devices[~on_device])
+    exists = np.arange(width) < nodes.gpus[:, None]
+    untouched = exists & (shared == 0)
+    taken = untouched & (np.cumsum(untouched, axis=1) <= whole[:, None])
+    return np.where(exists & ~taken, np.maximum(WHOLE_GPU_MILLIS - shared, 0), 0)
+
+
+def capacity_of(nodes: NodeTable) -> Amounts:
+    """Returns what the nodes that take work have in total."""
+    on = nodes.schedulable
+    return (
+        int(nodes.cpu_millis[on].sum()),
+        int(nodes.memory_bytes[on].sum()),
+        int(nodes.gpus[on].sum()) * WHOLE_GPU_MILLIS,
+    )
