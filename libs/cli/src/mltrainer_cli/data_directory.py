@@ -45,6 +45,11 @@ class DataDirectory:
         return self.path / "endpoints.json"
 
     @property
+    def signing_folder(self) -> Path:
+        """Holds the key that models are signed with, and the public keys that are trusted."""
+        return self.path / "signing"
+
+    @property
     def token_key_file(self) -> Path:
         return self.path / "token.key"
 

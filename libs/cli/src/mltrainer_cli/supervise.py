@@ -42,14 +42,17 @@ def supervise(data: DataDirectory, options: StackOptions) -> None:
     Raises:
         CliError: another supervisor has the directory, or it cannot be prepared.
     """
+    from mltrainer_common.key_folder import KeyFolder
     from mltrainer_common.logs import configured_logs
     from mltrainer_common.tokens import load_or_create_token_key
+    from mltrainer_models.signatures import create_key, public_key
 
     data.prepare()
     with _only_one(data), configured_logs("supervisor", "0", "info"):
         _end_leftovers(data)
         _publish_preparing(data)
         load_or_create_token_key(data.token_key_file)
+        KeyFolder(data.signing_folder).create_missing(create_key, public_key)
         stack = define_stack(data, options)
         _announce_brokers(data, stack.kafka_bootstrap_servers)
         asyncio.run(_run(data, stack))

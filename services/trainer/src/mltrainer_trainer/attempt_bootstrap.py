@@ -13,6 +13,7 @@ from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceStub
 from mltrainer_common.authorization import Role
 from mltrainer_common.content_store import ContentStore
+from mltrainer_common.key_folder import KeyFolder
 from mltrainer_common.logs import configured_logs
 from mltrainer_common.rpc_call import Caller
 from mltrainer_common.rpc_client import ServiceChannel
@@ -25,15 +26,17 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
+from mltrainer_trainer.adapters.artifact_upload import ArtifactSeal, RpcArtifactUpload
 from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
 from mltrainer_trainer.adapters.code_identity import code_identity
 from mltrainer_trainer.adapters.model_release import plan_models
-from mltrainer_trainer.adapters.peers import RpcArtifactUpload, RpcAttemptReports, RpcDatasetSource
+from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource
 from mltrainer_trainer.adapters.training_executor import ThreadTrainingExecutor
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
 from mltrainer_trainer.domain.plan import AttemptPlan
 from mltrainer_trainer.entrypoints.attempt_process import AttemptProcess, Lease, StageLog, StopSignals
 from mltrainer_trainer.settings import artifact_url
+from mltrainer_trainer.signing_settings import SigningSettings
 from mltrainer_trainer.wire.order import decode_order
 
 _SLUG = "trainer"
@@ -111,20 +114,40 @@ class Peers:
 
 
 def _assemble(peers: Peers, lease: Lease) -> AttemptProcess:
-    cancelled, stages = threading.Event(), StageLog()
+    cancelled, stages, code = threading.Event(), StageLog(), code_identity()
     reports = RpcAttemptReports(AttemptReportServiceStub(peers.channel("trainer")))
     execute = ExecuteAttemptHandler(
         datasets=RpcDatasetSource(
             FeatureServiceStub(peers.channel("feature")), ContentStore(artifact_url(peers.platform))
         ),
         execute=ThreadTrainingExecutor(stages, cancelled.is_set),
-        upload=RpcArtifactUpload(RegistryServiceStub(peers.channel("registry"))),
+        upload=RpcArtifactUpload(
+            RegistryServiceStub(peers.channel("registry")), make_seal(peers.platform, code.environment_digest)
+        ),
         reports=reports,
         stages=stages,
-        code=code_identity(),
+        code=code,
         select_models=plan_models,
     )
     return AttemptProcess(execute, reports, lease, stages, _signals(), cancelled)
+
+
+def make_seal(platform: PlatformSettings, environment_digest: str) -> ArtifactSeal:
+    """Puts together what vouches for a model.
+
+    Raises:
+        KeyFolderError: Models shall be signed, and there is no key to do so.
+    """
+    settings = SigningSettings()
+    private_key = b""
+    if settings.sign:
+        from mltrainer_models.signatures import create_key, public_key
+
+        folder = KeyFolder(settings.folder(platform))
+        if platform.environment is Environment.DEVELOPMENT:
+            folder.create_missing(create_key, public_key)
+        private_key = folder.private_key()
+    return ArtifactSeal(private_key, environment_digest, platform.data_directory / _SLUG / "sbom")
 
 
 def _signals() -> StopSignals:

@@ -1,8 +1,7 @@
-"""The services an attempt talks to: feature, registry and the trainer itself."""
+"""The services an attempt talks to: feature and the trainer itself."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,8 +9,6 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 from mltrainer.feature.v1 import resources_pb2 as feature
 from mltrainer.feature.v1.feature_service_pb2 import CreateDatasetRequest, GetDatasetRequest
-from mltrainer.registry.v1.registry_service_pb2 import UploadArtifactRequest, UploadChunk, UploadHeader
-from mltrainer.registry.v1.resources_pb2 import ArtifactFile, Manifest
 from mltrainer.trainer.v1 import trainer_service_pb2 as reports
 from mltrainer.trainer.v1.resources_pb2 import Trial
 from mltrainer.types.v1.types_pb2 import Target, TargetKind
@@ -28,10 +25,8 @@ from mltrainer_trainer.wire.outcome import to_lineage, to_result
 
 if TYPE_CHECKING:  # exists in the type stubs only
     from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceAsyncStub
-    from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
     from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceAsyncStub
 
-_CHUNK_BYTES = 1 << 20
 _FIRST_POLL_S = 0.05
 _LONGEST_POLL_S = 1.0
 _TRIALS_PER_CALL = 200
@@ -86,40 +81,6 @@ def _to_dataset(dataset: feature.Dataset) -> Dataset:
         for view in dataset.view_revisions
     )
     return Dataset(dataset.name, dataset.sha256, views, tuple(dataset.feature_names))
-
-
-@dataclass(frozen=True, slots=True)
-class RpcArtifactUpload:
-    """Streams files to `registry`."""
-
-    stub: "RegistryServiceAsyncStub"
-
-    async def __call__(self, identity: AttemptIdentity, training: str, files: Mapping[str, bytes]) -> str:
-        """Returns the digest of the manifest."""
-        contents = [files[path] for path in sorted(files)]
-        header = UploadHeader(
-            training=training,
-            fencing_token=identity.fencing_token,
-            # The registry computes the digest of the manifest: one spelling of it, in one place.
-            manifest=Manifest(
-                files=[
-                    ArtifactFile(
-                        path=path, sha256=hashlib.sha256(files[path]).hexdigest(), size_bytes=len(files[path])
-                    )
-                    for path in sorted(files)
-                ]
-            ),
-        )
-        answer = await call_patiently(lambda: self.stub.UploadArtifact(_parts(header, contents)))
-        return answer.manifest_digest
-
-
-async def _parts(header: UploadHeader, contents: Sequence[bytes]) -> AsyncIterator[UploadArtifactRequest]:
-    yield UploadArtifactRequest(header=header)
-    for index, content in enumerate(contents):
-        for start in range(0, len(content), _CHUNK_BYTES):
-            chunk = UploadChunk(file_index=index, data=content[start : start + _CHUNK_BYTES])
-            yield UploadArtifactRequest(chunk=chunk)
 
 
 @dataclass(frozen=True, slots=True)

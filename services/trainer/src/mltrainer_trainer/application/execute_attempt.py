@@ -7,7 +7,6 @@ from typing import Protocol
 from mltrainer_models.computation_key import ComputationInputs, computation_key
 from mltrainer_models.training_key import CatalogueModel, TrainingInputs, ViewRead, training_computation
 
-from mltrainer_trainer.domain.attempt import AttemptIdentity
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 from mltrainer_trainer.domain.release import CodeIdentity
 
@@ -66,7 +65,7 @@ class TrainingExecutor(Protocol):
 class ArtifactUpload(Protocol):
     """Hands the files of a model over."""
 
-    async def __call__(self, identity: AttemptIdentity, training: str, files: Mapping[str, bytes]) -> str:
+    async def __call__(self, plan: AttemptPlan, files: Mapping[str, bytes]) -> str:
         """Returns the digest of the manifest."""
         ...
 
@@ -119,7 +118,7 @@ class ExecuteAttemptHandler:
         self.stages.enter("record", 0.92)
         study_trial_count = await self.reports.record_trials(plan, outcome.trials)
         self.stages.enter("upload", 0.95)
-        manifest = await self.upload(plan.identity, plan.training, outcome.files)
+        manifest = await self.upload(plan, outcome.files)
         lineage = Lineage(plan, dataset, self.code)
         await self.reports.succeed(lineage, outcome, study_trial_count, manifest)
 
