@@ -5,6 +5,7 @@ decoder.
 """
 
 from mltrainer_models.artifact import (
+    COMPANION_FILES,
     EVALUATION_FILE,
     MODEL_FILE,
     REFERENCE_FILE,
@@ -36,6 +37,7 @@ from mltrainer_models.tree_packing import GrownTree, pack_trees
 from mltrainer_models.trees import TreesModel
 
 __all__ = [
+    "COMPANION_FILES",
     "EVALUATION_FILE",
     "MODEL_FILE",
     "REFERENCE_FILE",

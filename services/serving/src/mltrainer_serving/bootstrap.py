@@ -8,9 +8,10 @@ from mltrainer.serving.v1.events_pb2 import PredictionLogged
 from mltrainer.serving.v1.serving_service_pb2_grpc import add_ServingServiceServicer_to_server
 from mltrainer_common.content_store import ContentStore
 from mltrainer_common.database import open_database
+from mltrainer_common.key_folder import KeyFolder
 from mltrainer_common.migrations import migrate
 from mltrainer_common.service import ServiceContext, ServiceParts
-from mltrainer_common.settings import default_database_url
+from mltrainer_common.settings import Environment, PlatformSettings, default_database_url
 from mltrainer_messaging.broker import EventBroker
 from mltrainer_messaging.instruments import EventInstruments
 from mltrainer_messaging.kafka import KafkaBroker
@@ -22,7 +23,7 @@ from prometheus_client import Gauge
 
 from mltrainer_serving.adapters.deployment_repository import SqlDeploymentRepository
 from mltrainer_serving.adapters.load_spans import load_spans
-from mltrainer_serving.adapters.model_loader import ContentStoreModelLoader
+from mltrainer_serving.adapters.model_loader import ContentStoreModelLoader, SignaturePolicy
 from mltrainer_serving.adapters.prediction_sink import OutboxPredictionSink
 from mltrainer_serving.adapters.registry_feed import WATCH_METHODS, GrpcRegistryFeed
 from mltrainer_serving.application.follow_registry import FollowRegistry
@@ -76,7 +77,7 @@ async def assemble(
     registry = RegistryServiceStub(context.channel("registry", idempotent_methods=WATCH_METHODS))
     follower = FollowRegistry(
         routes,
-        ContentStoreModelLoader(store),
+        ContentStoreModelLoader(store, signature_policy(platform, settings), settings.cached_model_bytes),
         SqlDeploymentRepository(database),
         GrpcRegistryFeed(registry),
         context.clock,
@@ -97,3 +98,12 @@ async def assemble(
             "prediction_log": PredictionLogLoop(log, settings.log_interval_s).run,
         },
     )
+
+
+def signature_policy(platform: PlatformSettings, settings: ServingSettings) -> SignaturePolicy:
+    """Reads the trusted keys anew for every load."""
+    keys = KeyFolder(settings.signing_folder or platform.data_directory / "signing")
+    is_required = settings.require_signatures
+    if is_required is None:
+        is_required = platform.environment is Environment.PRODUCTION
+    return SignaturePolicy(keys.trusted, is_required)
