@@ -8,6 +8,7 @@ from typing import Any
 from mltrainer_registry.domain.aliases import Alias, AliasMove
 from mltrainer_registry.domain.details import Details
 from mltrainer_registry.domain.gates import ConditionResult, GateEvaluation
+from mltrainer_registry.domain.imports import ImportOrigin
 from mltrainer_registry.domain.manifests import ArtifactFile, Manifest
 from mltrainer_registry.domain.names import AliasName, VersionName
 from mltrainer_registry.domain.versions import (
@@ -45,6 +46,7 @@ def version_row(version: ModelVersion) -> dict[str, Any]:
         "state_revision": version.state_revision,
         "owner": version.owner,
         "signature": _signature_json(version.signature),
+        "origin": _origin_json(version.origin),
         **details_row(version.details),
     }
 
@@ -65,6 +67,7 @@ def read_version(row: Row) -> ModelVersion:
         owner=row.owner,
         signature=_read_signature(row.signature),
         details=read_details(row),
+        origin=_read_origin(row.origin),
     )
 
 
@@ -95,6 +98,26 @@ def _read_result(row: Row) -> Result:
         tuple((name, value) for name, value, _ in metrics),
         row.report,
         tuple((name, error) for name, _, error in metrics if error is not None),
+    )
+
+
+def _origin_json(origin: ImportOrigin | None) -> str:
+    if origin is None:
+        return ""
+    create_time = origin.create_time.isoformat() if origin.create_time else None
+    return json.dumps([origin.source, origin.version, create_time, origin.format, origin.attributes])
+
+
+def _read_origin(text: str) -> ImportOrigin | None:
+    if not text:
+        return None
+    source, version, create_time, file_format, attributes = json.loads(text)
+    return ImportOrigin(
+        source,
+        version,
+        datetime.fromisoformat(create_time) if create_time else None,
+        file_format,
+        tuple((name, value) for name, value in attributes),
     )
 
 

@@ -23,6 +23,7 @@ from mltrainer_registry.application.promotion import (
 )
 from mltrainer_registry.domain.aliases import POLICY_ACTOR, Motive
 from mltrainer_registry.domain.errors import ManifestNotUploadedError
+from mltrainer_registry.domain.imports import ImportOrigin
 from mltrainer_registry.domain.names import AliasName, VersionName, is_alias_id
 from mltrainer_registry.domain.versions import (
     NO_SIGNATURE,
@@ -43,6 +44,7 @@ class CreateVersion:
         event_id: Lets an event take effect once; empty for what comes by a call.
         propose_alias: The alias that shall move to the version; empty where none shall.
         owner: Who asked for the training; empty where unknown.
+        origin: Where it is imported from; None where it was made here.
     """
 
     event_id: str
@@ -56,6 +58,7 @@ class CreateVersion:
     propose_alias: str
     owner: str = ""
     signature: Signature = NO_SIGNATURE
+    origin: ImportOrigin | None = None
 
     @property
     def key(self) -> DeliveryKey:
@@ -197,6 +200,7 @@ class _Ledger:
             state_revision=revision,
             owner=command.owner,
             signature=command.signature,
+            origin=command.origin,
         )
         self._counts[command.model] = number
         self._versions[command.training] = version.name

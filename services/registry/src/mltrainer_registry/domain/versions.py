@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from mltrainer_registry.domain.aliases import Alias
 from mltrainer_registry.domain.details import NO_DETAILS, Details
+from mltrainer_registry.domain.imports import ImportOrigin
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import VersionName
 
@@ -108,6 +109,7 @@ class ModelVersion:
         revision: Revision of the registry that created it.
         state_revision: Revision of the registry that last changed its state or its details.
         owner: Who asked for its training; empty where unknown.
+        origin: Where it was imported from; None where it was made here.
     """
 
     name: VersionName
@@ -123,6 +125,7 @@ class ModelVersion:
     owner: str = ""
     signature: Signature = NO_SIGNATURE
     details: Details = NO_DETAILS
+    origin: ImportOrigin | None = None
 
     @property
     def etag(self) -> str:

@@ -5,6 +5,7 @@ import binascii
 from datetime import timedelta
 
 from mltrainer.registry.v1 import registry_service_pb2 as api
+from mltrainer.registry.v1 import resources_pb2 as resources
 
 from mltrainer_registry.application.archive_version import ArchiveVersion
 from mltrainer_registry.application.create_version import CreateVersion
@@ -12,10 +13,12 @@ from mltrainer_registry.application.move_alias import MoveAlias, RollBackAlias
 from mltrainer_registry.application.upload_artifact import FilePiece, UploadArtifact
 from mltrainer_registry.domain.aliases import Motive
 from mltrainer_registry.domain.errors import InvalidFieldError, InvalidUploadError
+from mltrainer_registry.domain.imports import ImportOrigin, check_origin
 from mltrainer_registry.domain.manifests import ArtifactFile
 from mltrainer_registry.domain.names import check_training, parse_alias, parse_model, parse_version
 from mltrainer_registry.wire.results import decode_lineage, decode_result, decode_signature, decode_target
 from mltrainer_registry.wire.texts import MAX_ID_LENGTH, MAX_TEXT_LENGTH, short
+from mltrainer_registry.wire.times import from_timestamp
 
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1_000
@@ -59,7 +62,19 @@ def to_create_version(request: api.CreateModelVersionRequest) -> CreateVersion:
         propose_alias="",
         owner=version.owner,
         signature=decode_signature(version.result.signature),
+        origin=_origin(version.origin) if version.HasField("origin") else None,
     )
+
+
+def _origin(origin: resources.Origin) -> ImportOrigin:
+    decoded = ImportOrigin(
+        source=origin.source,
+        version=origin.version,
+        create_time=from_timestamp(origin.create_time) if origin.HasField("create_time") else None,
+        format=origin.format,
+        attributes=tuple(sorted(origin.attributes.items())),
+    )
+    return check_origin(decoded, "model_version.origin")
 
 
 def to_archive_version(request: api.ArchiveModelVersionRequest) -> ArchiveVersion:

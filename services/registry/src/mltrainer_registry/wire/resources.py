@@ -12,6 +12,7 @@ from mltrainer_registry.application.watch_models import Bookmark
 from mltrainer_registry.domain.aliases import Alias, AliasMove
 from mltrainer_registry.domain.changes import LoggedChange
 from mltrainer_registry.domain.gates import GateEvaluation
+from mltrainer_registry.domain.imports import ImportOrigin
 from mltrainer_registry.domain.manifests import Manifest
 from mltrainer_registry.domain.names import model_name
 from mltrainer_registry.domain.policies import PolicyChange
@@ -59,6 +60,7 @@ def encode_version(version: ModelVersion) -> resources.ModelVersion:
         tags=dict(version.details.tags),
         owner=version.owner,
         update_revision=version.state_revision,
+        origin=_encode_origin(version.origin) if version.origin else None,
     )
 
 
@@ -154,6 +156,16 @@ def _encode_manifest(manifest: Manifest) -> resources.Manifest:
         for file in manifest.files
     ]
     return resources.Manifest(digest=manifest.digest, files=files)
+
+
+def _encode_origin(origin: ImportOrigin) -> resources.Origin:
+    return resources.Origin(
+        source=origin.source,
+        version=origin.version,
+        create_time=to_timestamp(origin.create_time) if origin.create_time else None,
+        format=origin.format,
+        attributes=dict(origin.attributes),
+    )
 
 
 def _encode_lineage(lineage: Lineage) -> trainer.Lineage:
