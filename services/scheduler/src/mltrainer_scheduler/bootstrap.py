@@ -110,7 +110,7 @@ class _Scheduler:
             BarCalendar(settings.bar_interval_s, settings.bar_close_offset_s), self._policy
         )
         self._leadership = Leadership()
-        self._planner = Planner(_planning_policy(settings.policy), self._policy)
+        self._planner = Planner(planning_policy(settings.policy), self._policy)
         self._prices = read_prices(settings.price_file)
         self._holder = f"{context.slug}-{context.platform.instance}"
         transactions = EventTransactions(database, context.slug, signal, encode=to_message)
@@ -192,7 +192,12 @@ def _policy(settings: SchedulerSettings) -> SchedulingPolicy:
     )
 
 
-def _planning_policy(name: str) -> Policy:
+def planning_policy(name: str) -> Policy:
+    """Returns a policy by its name.
+
+    Raises:
+        StartupError: There is none of this name.
+    """
     if name in {"default", InOrder.name}:
         return InOrder()
     raise StartupError(f"no policy {name!r} is known; use default or {InOrder.name}")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import assert_never
 
 from mltrainer_scheduler.application import accounting, computations
@@ -20,8 +21,7 @@ from mltrainer_scheduler.domain.training import SchedulingPolicy, Training, Trai
 DEADLINE_EXCEEDED = Cause("DEADLINE_EXCEEDED", "the deadline passed before an attempt could begin")
 # Of one pass: what is left over is told or settled by the next ones.
 _MOST_SETTLED = 1_000
-_MOST_TOLD = 64
-_UNTOLD = frozenset({AWAITING_PLACEMENT})
+_MOST_TOLD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +129,10 @@ class _Pass:
             self.placed += [change.training for change in changes]
 
     async def tell(self, waits: Mapping[str, Hindrance]) -> None:
-        """Says once why a training waits, and again where a reason becomes or ceases to be lasting."""
-        facts = self._handler.planner.state.facts
-        untold = [
-            name
-            for name, wait in waits.items()
-            if name not in self._touched
-            and facts[name].reason != wait.reason
-            and (wait.is_lasting or not facts[name].reason or facts[name].reason in _UNTOLD)
-        ][:_MOST_TOLD]
+        """Says once why a training waits; `ExplainTraining` always knows the present cause."""
+        state = self._handler.planner.state
+        waiting = (name for name in state.untold if name in waits and name not in self._touched)
+        untold = list(islice(waiting, _MOST_TOLD))
         if not untold:
             return
         found = await self._uow.trainings.get_all(untold)

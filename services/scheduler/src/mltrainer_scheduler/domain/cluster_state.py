@@ -16,7 +16,7 @@ from mltrainer_scheduling.nodes import NodeTable
 from mltrainer_scheduling.quotas import NOTHING, Amounts, Queue, plus
 from mltrainer_scheduling.snapshot import History, Snapshot
 
-from mltrainer_scheduler.domain.cluster import Demand, NodeReport, demand_of
+from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT, Demand, NodeReport, demand_of
 from mltrainer_scheduler.domain.training import Allocation, Terms, Training, TrainingState
 
 
@@ -100,16 +100,19 @@ class Delta:
     learned: int = 0
 
 
+_FIRST_ROWS = 64
+# Reasons that name no cause of waiting yet.
+_NO_CAUSE = frozenset({"", AWAITING_PLACEMENT})
+
+
 class _Column:
     """An array that grows."""
 
     def __init__(self, kind: Any) -> None:
-        self.values = np.zeros(64, kind)
+        self.values = np.zeros(_FIRST_ROWS, kind)
 
-    def grow(self, count: int) -> None:
-        if count > len(self.values):
-            more = np.zeros(max(count, 2 * len(self.values)) - len(self.values), self.values.dtype)
-            self.values = np.concatenate([self.values, more])
+    def double(self) -> None:
+        self.values = np.concatenate([self.values, np.zeros_like(self.values)])
 
 
 _KINDS: dict[str, Any] = {
@@ -200,8 +203,9 @@ class _Shares:
 
     def _new_row(self) -> int:
         self.count += 1
-        for column in (self.job, self.node, self.workers, self.device):
-            column.grow(self.count)
+        if self.count > len(self.job.values):
+            for column in (self.job, self.node, self.workers, self.device):
+                column.double()
         return self.count - 1
 
 
@@ -217,6 +221,7 @@ class ClusterState:
         self.history = History()
         self.nodes: dict[str, NodeReport] = {}
         self.facts: dict[str, TrainingFact] = {}
+        self.untold: dict[str, None] = {}
         self._columns = {name: _Column(kind) for name, kind in _KINDS.items()}
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
@@ -300,6 +305,10 @@ class ClusterState:
         if row is None:
             row = self._rows[fact.name] = self._free.pop() if self._free else self._new_row()
         self.facts[fact.name] = fact
+        if fact.is_queued and fact.reason in _NO_CAUSE:
+            self.untold[fact.name] = None
+        else:
+            self.untold.pop(fact.name, None)
         columns, demand = self._columns, fact.demand
         for name in _COPIED:
             if name not in {"queue", "group"}:
@@ -327,14 +336,16 @@ class ClusterState:
         if row is None:
             return
         del self.facts[name]
+        self.untold.pop(name, None)
         self._columns["is_queued"].values[row] = self._columns["is_placed"].values[row] = False
         self._shares.replace(row, ())
         self._free.append(row)
 
     def _new_row(self) -> int:
         self._count += 1
-        for column in self._columns.values():
-            column.grow(self._count)
+        if self._count > len(self._columns["name"].values):
+            for column in self._columns.values():
+                column.double()
         return self._count - 1
 
     def _jobs(self, chosen: Integers, now_s: float, terms: Terms) -> JobTable:

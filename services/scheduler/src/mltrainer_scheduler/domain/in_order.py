@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 from mltrainer_scheduling import jobs as job_columns
-from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, JobTable
+from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Integers, JobTable
 from mltrainer_scheduling.nodes import NodeTable
 from mltrainer_scheduling.plan import Cause, Gate, Plan, Start, Wait
 from mltrainer_scheduling.snapshot import Snapshot
@@ -25,39 +25,52 @@ class InOrder:
         """Returns what starts now, and why each other training waits."""
         jobs, nodes = snapshot.jobs, _own(snapshot.nodes)
         starts: list[Start] = []
-        waits: dict[str, Wait] = {}
-        refused: dict[tuple[int, int, bool], Wait] = {}
+        waiting: list[tuple[int, int]] = []
         holders = [str(name) for name in jobs.job_id[jobs.running][:_MOST_BLOCKERS]]
-        for row in _order(snapshot):
-            name, account = str(jobs.job_id[row]), int(jobs.queue[row])
-            # Equal demands of one queue fare alike: what is free only shrinks.
-            kind = (account, int(jobs.gpu_type[row]), bool(jobs.allows_spot[row]))
-            wait = refused.get(kind)
-            if wait is None:
-                shares = self._shares(jobs, nodes, row, gate)
-                if isinstance(shares, tuple):
-                    gate.started(jobs.queues[account], int(jobs.gang_gpu_millis[row]))
-                    _take(jobs, nodes, row, shares)
-                    starts.append(Start(name, tuple(_to_share(share) for share in shares)))
-                    holders.append(name)
-                    continue
-                wait = refused[kind] = Wait(
-                    shares, () if shares.is_lasting else tuple(holders[:_MOST_BLOCKERS])
-                )
-            waits[name] = wait
+        # Equal demands of one queue fare alike: what is free only shrinks.
+        kinds = _kinds(jobs)
+        refused: dict[int, Wait] = {}
+        for row in _order(snapshot).tolist():
+            kind = kinds[row]
+            if kind in refused:
+                waiting.append((row, kind))
+                continue
+            shares = self._shares(jobs, nodes, row, gate)
+            if isinstance(shares, Cause):
+                blockers = () if shares.is_lasting else tuple(holders[:_MOST_BLOCKERS])
+                refused[kind] = Wait(shares, blockers)
+                waiting.append((row, kind))
+                continue
+            gate.started(jobs.queues[jobs.queue[row]], int(jobs.workers[row] * jobs.gpu_millis[row]))
+            _take(jobs, nodes, row, shares)
+            starts.append(Start(str(jobs.job_id[row]), tuple(map(_to_share, shares))))
+            holders.append(starts[-1].job_id)
+        waits = {jobs.job_id[row]: refused[kind] for row, kind in waiting}
         return Plan(tuple(starts), (), waits, inf)
 
     def _shares(self, jobs: JobTable, nodes: NodeTable, row: int, gate: Gate) -> tuple[Share, ...] | Cause:
-        if not gate.admits(jobs.queues[jobs.queue[row]], int(jobs.gang_gpu_millis[row])):
+        if not gate.admits(jobs.queues[jobs.queue[row]], int(jobs.workers[row] * jobs.gpu_millis[row])):
             return Cause.QUOTA_EXHAUSTED
         return place_gang(jobs, nodes, row) or cause_of(jobs, nodes, row)
 
 
-def _order(snapshot: Snapshot) -> list[int]:
+def _kinds(jobs: JobTable) -> list[int]:
+    types = len(jobs.gpu_types)
+    kinds: list[int] = ((jobs.queue * types + jobs.gpu_type) * 2 + jobs.allows_spot).tolist()
+    return kinds
+
+
+def _order(snapshot: Snapshot) -> Integers:
     jobs, pending = snapshot.jobs, snapshot.pending
-    names = jobs.job_id[pending].astype(str)
-    order = np.lexsort((names, jobs.submit_s[pending], -jobs.priority[pending]))
-    return [int(row) for row in pending[order]]
+    keys = (jobs.submit_s[pending], -jobs.priority[pending])
+    order = np.lexsort(keys)
+    is_tie = np.ones(max(len(order) - 1, 0), np.bool_)
+    for key in keys:
+        is_tie &= key[order][1:] == key[order][:-1]
+    # Names cost more to compare than all the rest.
+    if is_tie.any():
+        order = np.lexsort((jobs.job_id[pending].astype(str), *keys))
+    return pending[order]
 
 
 def _own(nodes: NodeTable) -> NodeTable:
