@@ -22,12 +22,15 @@ from mltrainer_registry.adapters.artifact_store import ContentArtifactStore
 from mltrainer_registry.adapters.change_log import SqlChangeReader
 from mltrainer_registry.adapters.evaluations import ContentEvaluations
 from mltrainer_registry.adapters.governance_reader import SqlGovernanceReader
+from mltrainer_registry.adapters.lineage_reader import SqlLineageReader
 from mltrainer_registry.adapters.reader import SqlRegistryReader
+from mltrainer_registry.adapters.search import SqlSearch
 from mltrainer_registry.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
 from mltrainer_registry.application.coalescing import Coalescer
 from mltrainer_registry.application.collect_garbage import CollectGarbageHandler
 from mltrainer_registry.application.create_version import CreateVersionHandler
+from mltrainer_registry.application.describe_version import DescribeVersionHandler
 from mltrainer_registry.application.follow_changes import ChangeFollower
 from mltrainer_registry.application.move_alias import MoveAliasHandler, RollBackAliasHandler
 from mltrainer_registry.application.observe_attempt import ObserveAttemptHandler
@@ -43,6 +46,7 @@ from mltrainer_registry.application.read_models import (
 )
 from mltrainer_registry.application.request_version import RequestVersionHandler
 from mltrainer_registry.application.set_policy import SetPolicyHandler
+from mltrainer_registry.application.trace_lineage import TraceLineageHandler
 from mltrainer_registry.application.update_details import UpdateModelHandler, UpdateVersionHandler
 from mltrainer_registry.application.upload_artifact import GetUploadHandler, UploadArtifactHandler
 from mltrainer_registry.application.watch_models import WatchModelsHandler
@@ -52,6 +56,7 @@ from mltrainer_registry.entrypoints.follow import follow, follow_to
 from mltrainer_registry.entrypoints.garbage import GarbageLoop, GarbageMetrics
 from mltrainer_registry.entrypoints.governance_api import GovernanceUseCases
 from mltrainer_registry.entrypoints.grpc_api import RegistryApi, RegistryUseCases
+from mltrainer_registry.entrypoints.search_api import SearchUseCases
 from mltrainer_registry.settings import RegistrySettings
 from mltrainer_registry.wire.errors import to_rpc_error
 from mltrainer_registry.wire.events import PUBLISHED, to_message
@@ -132,6 +137,7 @@ def make_use_cases(
     """Builds what the API calls."""
     # Requests that arrive while a transaction is under way share the next one.
     create = Coalescer(CreateVersionHandler(unit_of_work, clock).all, shared=(DatabaseUnavailableError,))
+    lineage = SqlLineageReader(database)
     reader, artifacts = SqlRegistryReader(database), ContentArtifactStore(content)
     limits = UploadLimits(settings.max_file_bytes, settings.max_artifact_bytes, settings.max_model_bytes)
     return RegistryUseCases(
@@ -164,5 +170,11 @@ def make_use_cases(
             decide_promotion=DecidePromotionHandler(unit_of_work, clock),
             update_model=UpdateModelHandler(unit_of_work, clock),
             update_version=UpdateVersionHandler(unit_of_work),
+        ),
+        search=SearchUseCases(
+            search=SqlSearch(database),
+            lineage=lineage,
+            trace_lineage=TraceLineageHandler(follower, reader, lineage),
+            describe_version=DescribeVersionHandler(follower, reader),
         ),
     )

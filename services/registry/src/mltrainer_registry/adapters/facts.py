@@ -1,5 +1,6 @@
 """Writes what versions are found by: metrics, lineage and tags, one row each."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -27,13 +28,19 @@ FEATURE_VIEW_VERSION = "feature_view_version"
 def fact_rows(version: ModelVersion) -> list[dict[str, Any]]:
     """Returns the rows of a new version."""
     key = {"model": version.name.model, "number": version.name.number}
-    metrics = dict(version.result.metrics)
     rows = [
-        {**key, "kind": METRIC, "name": name, "value": "", "amount": value} for name, value in metrics.items()
+        {**key, "kind": METRIC, "name": name, "value": "", "amount": value}
+        for name, value in dict(version.result.metrics).items()
+        if finite(value) is not None
     ]
     pairs = sorted(set(_lineage_pairs(version.lineage)))
     rows += [{**key, "kind": LINEAGE, "name": name, "value": value, "amount": None} for name, value in pairs]
     return rows + _tag_rows(version.name.model, version.name.number, version.details.tags)
+
+
+def finite(value: float | None) -> float | None:
+    """Returns a metric that can be compared; NaN and infinity cannot, and databases differ about them."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 async def add_facts(connection: AsyncConnection, versions: Iterable[ModelVersion]) -> None:

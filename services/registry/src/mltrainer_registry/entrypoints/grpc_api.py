@@ -24,6 +24,7 @@ from mltrainer_registry.application.watch_models import WatchModelsHandler
 from mltrainer_registry.domain.names import parse_alias, parse_model, parse_version
 from mltrainer_registry.entrypoints.actors import actor
 from mltrainer_registry.entrypoints.governance_api import GovernanceMethods, GovernanceUseCases
+from mltrainer_registry.entrypoints.search_api import SearchMethods, SearchUseCases
 from mltrainer_registry.wire import requests
 from mltrainer_registry.wire import resources as wire
 from mltrainer_registry.wire.times import from_timestamp
@@ -47,44 +48,26 @@ class RegistryUseCases:
     collect_garbage: CollectGarbageHandler
     download_artifact: DownloadArtifactHandler
     governance: GovernanceUseCases
+    search: SearchUseCases
 
 
-class RegistryApi(GovernanceMethods):
+class RegistryApi(GovernanceMethods, SearchMethods):
     """Decodes, calls one use case, encodes."""
 
     def __init__(self, use_cases: RegistryUseCases) -> None:
         self._use = use_cases
         self._governance = use_cases.governance
+        self._search = use_cases.search
 
     async def GetModel(self, request: api.GetModelRequest, context: Any) -> resources.Model:
         """Returns a model."""
         return wire.encode_model(await self._use.get_model(parse_model(request.name)))
-
-    async def ListModels(self, request: api.ListModelsRequest, context: Any) -> api.ListModelsResponse:
-        """Lists models by name."""
-        limit, cursor = requests.page_limit(request.page_size), requests.to_cursor(request.page_token)
-        page = await self._use.reader.models(limit, cursor)
-        return api.ListModelsResponse(
-            models=map(wire.encode_model, page.items),
-            next_page_token=requests.to_page_token(page.next_cursor),
-        )
 
     async def GetModelVersion(
         self, request: api.GetModelVersionRequest, context: Any
     ) -> resources.ModelVersion:
         """Returns a version."""
         return wire.encode_version(await self._use.follower.version(parse_version(request.name)))
-
-    async def ListModelVersions(
-        self, request: api.ListModelVersionsRequest, context: Any
-    ) -> api.ListModelVersionsResponse:
-        """Lists the versions of a model, newest first."""
-        limit, cursor = requests.page_limit(request.page_size), requests.to_cursor(request.page_token)
-        page = await self._use.reader.versions(parse_model(request.parent, "parent"), limit, cursor)
-        return api.ListModelVersionsResponse(
-            model_versions=map(wire.encode_version, page.items),
-            next_page_token=requests.to_page_token(page.next_cursor),
-        )
 
     async def CreateModelVersion(
         self, request: api.CreateModelVersionRequest, context: Any
