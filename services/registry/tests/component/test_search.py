@@ -60,87 +60,86 @@ async def found(registry: Any, text: str, parent: str = "models/vol5", order_by:
     return [f"{one.name.model[0]}{one.name.number}" for one in page.items]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("", "v4 v3 v2 v1", id="everything"),
-        pytest.param("number > 2.5", "v4 v3", id="number"),
-        pytest.param("state = ARCHIVED", "v3", id="state"),
-        pytest.param("verdict = EDGE AND NOT state = ARCHIVED", "v4 v2 v1", id="not"),
-        pytest.param("metrics.r2 >= 0.3", "v4 v3", id="metric"),
-        pytest.param("metrics.rmse > 0", "", id="another metric"),
-        pytest.param("tags.env = prod", "v1", id="tag"),
-        pytest.param("tags.env != prod", "v4 v3 v2", id="another tag or none"),
-        pytest.param("tags:env", "v2 v1", id="tagged"),
-        pytest.param("tags.env:es", "v2", id="tag contains"),
-        pytest.param("tags.env = test*", "v2", id="tag begins"),
-        pytest.param("tags.env = TEST*", "", id="case matters"),
-        pytest.param('tags.env = "test%"', "", id="no wildcard of SQL"),
-        pytest.param('tags.env = "tes?_*"', "", id="no wildcard of a shell"),
-        pytest.param("alias = blue", "v2", id="alias"),
-        pytest.param("alias:bl*", "v2", id="alias begins"),
-        pytest.param("owner = users/bob", "v4 v2", id="owner"),
-        pytest.param("training = trainings/vol5-2", "v2", id="training"),
-        pytest.param("dataset = datasets/d1", "v4 v3 v2 v1", id="dataset"),
-        pytest.param("feature_view_version = bars@2", "", id="feature view"),
-        pytest.param("create_time < 2026-01-01T00:00:00Z OR number = 2", "v2", id="or"),
-        pytest.param("name = models/vol5/versions/3", "v3", id="name"),
-        pytest.param("target = LOG_REALIZED_VARIANCE AND horizon_bars = 5", "v4 v3 v2 v1", id="target"),
-        pytest.param('owner = "\'; DROP TABLE fact; --"', "", id="SQL"),
-    ],
-)
-async def test_a_filter_finds(stocked: Any, text: str, expected: str) -> None:
-    assert await found(stocked, text) == expected.split()
+FOUND = {
+    "": "v4 v3 v2 v1",
+    "number > 2.5": "v4 v3",
+    "state = ARCHIVED": "v3",
+    "verdict = EDGE AND NOT state = ARCHIVED": "v4 v2 v1",
+    "metrics.r2 >= 0.3": "v4 v3",
+    "metrics.rmse > 0": "",
+    "tags.env = prod": "v1",
+    "tags.env != prod": "v4 v3 v2",
+    "tags:env": "v2 v1",
+    "tags.env:es": "v2",
+    "tags.env = test*": "v2",
+    "tags.env = TEST*": "",
+    'tags.env = "test%"': "",
+    'tags.env = "tes?_*"': "",
+    "alias = blue": "v2",
+    "alias:bl*": "v2",
+    "owner = users/bob": "v4 v2",
+    "training = trainings/vol5-2": "v2",
+    "dataset = datasets/d1": "v4 v3 v2 v1",
+    "feature_view_version = bars@2": "",
+    "create_time < 2026-01-01T00:00:00Z OR number = 2": "v2",
+    "name = models/vol5/versions/3": "v3",
+    "target = LOG_REALIZED_VARIANCE AND horizon_bars = 5": "v4 v3 v2 v1",
+    'owner = "\'; DROP TABLE fact; --"': "",
+}
 
 
-@pytest.mark.parametrize(
-    ("order_by", "expected"),
-    [
-        pytest.param("", "r1 v1 v2 v3 v4", id="by name"),
-        pytest.param("name desc", "v4 v3 v2 v1 r1", id="by name, falling"),
-        pytest.param("number", "r1 v1 v2 v3 v4", id="by number"),
-        pytest.param("create_time desc", "r1 v4 v3 v2 v1", id="latest first"),
-        pytest.param("metrics.r2 desc", "v4 v3 v2 v1 r1", id="best first, unknown last"),
-        pytest.param("metrics.r2", "v1 v2 v3 v4 r1", id="worst first, unknown last"),
-    ],
-)
-async def test_every_order_pages_without_gap_or_repetition(
-    stocked: Any, order_by: str, expected: str
-) -> None:
+async def test_filters_find_what_they_ask_for(stocked: Any) -> None:
+    assert {text: " ".join(await found(stocked, text)) for text in FOUND} == FOUND
+
+
+ORDERED = {
+    "": "r1 v1 v2 v3 v4",
+    "name desc": "v4 v3 v2 v1 r1",
+    "number": "r1 v1 v2 v3 v4",
+    "create_time desc": "r1 v4 v3 v2 v1",
+    "metrics.r2 desc": "v4 v3 v2 v1 r1",
+    "metrics.r2": "v1 v2 v3 v4 r1",
+}
+
+
+async def test_every_order_pages_without_gap_or_repetition(stocked: Any) -> None:
+    assert {order_by: await paged(stocked, order_by) for order_by in ORDERED} == ORDERED
+
+
+async def paged(registry: Any, order_by: str) -> str:
     search = to_version_search(api.ListModelVersionsRequest(order_by=order_by), None)
     names, cursor = [], ""
     while True:
-        page = await stocked.use.search.search.versions(None, search, 2, cursor)
+        page = await registry.use.search.search.versions(None, search, 2, cursor)
         names += [f"{one.name.model[0]}{one.name.number}" for one in page.items]
         if not (cursor := page.next_cursor):
-            break
-
-    assert names == expected.split()
+            return " ".join(names)
 
 
-@pytest.mark.parametrize(
-    ("text", "order_by", "expected"),
-    [
-        pytest.param("", "", "ret5 vol5", id="everything"),
-        pytest.param("", "version_count desc", "vol5 ret5", id="most versions first"),
-        pytest.param("tags.team = vol", "", "vol5", id="tag of the model, not of its versions"),
-        pytest.param("tags:env", "", "", id="tag of versions only"),
-        pytest.param("alias = blue", "", "vol5", id="alias"),
-        pytest.param("version_count >= 4", "", "vol5", id="count"),
-        pytest.param('description:"%_*["', "", "vol5", id="signs that mean something elsewhere"),
-        pytest.param("name = models/re*", "", "ret5", id="name begins"),
-    ],
-)
-async def test_models_are_found(stocked: Any, text: str, order_by: str, expected: str) -> None:
+MODELS = {
+    ("", ""): "ret5 vol5",
+    ("", "version_count desc"): "vol5 ret5",
+    ("tags.team = vol", ""): "vol5",
+    ("tags:env", ""): "",
+    ("alias = blue", ""): "vol5",
+    ("version_count >= 4", ""): "vol5",
+    ('description:"%_*["', ""): "vol5",
+    ("name = models/re*", ""): "ret5",
+}
+
+
+async def test_models_are_found(stocked: Any) -> None:
+    assert {case: await found_models(stocked, *case) for case in MODELS} == MODELS
+
+
+async def found_models(registry: Any, text: str, order_by: str) -> str:
     search = to_model_search(api.ListModelsRequest(filter=text, order_by=order_by))
     names, cursor = [], ""
     while True:
-        page = await stocked.use.search.search.models(search, 1, cursor)
+        page = await registry.use.search.search.models(search, 1, cursor)
         names += [model.model for model in page.items]
         if not (cursor := page.next_cursor):
-            break
-
-    assert names == expected.split()
+            return " ".join(names)
 
 
 async def test_a_page_of_another_filter_is_not_continued(stocked: Any) -> None:
