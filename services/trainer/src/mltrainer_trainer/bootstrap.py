@@ -71,13 +71,15 @@ async def assemble(
         broker = await context.stack.enter_async_context(kafka)
     signal = OutboxSignal()
     transactions = EventTransactions(database, slug, signal, to_event, context.clock)
-    execution = await open_execution(context, settings)
+    wakeup = Wakeup()
+    execution = await open_execution(context, settings, wakeup.set)
     node = _Node(
         context,
         settings,
         execution,
         SqlUnitOfWorkFactory(transactions),
         SqlTrainerQueries(database, execution.nodes),
+        wakeup,
     )
     release = Release(execution.trainer, code_identity(), released_models(), _now_ms(context))
     relay = OutboxRelay(
@@ -114,7 +116,7 @@ class _Node:
     execution: Execution
     unit_of_work: SqlUnitOfWorkFactory
     queries: SqlTrainerQueries
-    wakeup: Wakeup = field(default_factory=Wakeup)
+    wakeup: Wakeup
     leases: LeaseBook = field(default_factory=LeaseBook)
 
 

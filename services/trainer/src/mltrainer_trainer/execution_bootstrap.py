@@ -1,7 +1,7 @@
 """Puts the execution backend together that the settings ask for."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mltrainer_common.service import Loop, ServiceContext
@@ -10,7 +10,7 @@ from mltrainer_common.settings import PlatformSettings
 from mltrainer_trainer.adapters.machine import MachineProbe
 from mltrainer_trainer.adapters.process_backend import ProcessBackend
 from mltrainer_trainer.application.ports import ExecutionBackend, NodeProbe
-from mltrainer_trainer.settings import TrainerSettings
+from mltrainer_trainer.settings import BackendKind, TrainerSettings
 from mltrainer_trainer.wire.order import encode_order
 
 
@@ -31,9 +31,16 @@ class Execution:
     background: Mapping[str, Loop] = field(default_factory=dict)
 
 
-async def open_execution(context: ServiceContext, settings: TrainerSettings) -> Execution:
-    """Opens the backend; its connections are closed with the service."""
-    return _on_this_machine(context.platform, settings)
+async def open_execution(
+    context: ServiceContext, settings: TrainerSettings, wakeup: Callable[[], None]
+) -> Execution:
+    """Opens the backend, which calls `wakeup` at news; its connections are closed with the service."""
+    if settings.backend is BackendKind.PROCESS:
+        return _on_this_machine(context.platform, settings)
+    from mltrainer_trainer.kubernetes_bootstrap import open_cluster  # imports the client's thousand models
+
+    opened = await open_cluster(context, settings, stated_settings(context.platform), wakeup)
+    return Execution("trainers/kubernetes", opened.nodes, opened.backend, opened.probe, opened.background)
 
 
 def _on_this_machine(platform: PlatformSettings, settings: TrainerSettings) -> Execution:

@@ -1,7 +1,7 @@
 """The directory through which a trainer and the processes of an attempt know each other.
 
-`order.binpb` says what to execute, `process.json` who executes; `output.log` is what it said. `devices.json` holds the
-GPUs it was given, `verdict` why the trainer has ended it. In a pod, the order comes as text: `order.b64`.
+`order.binpb` says what to execute, `process.json` who executes; `output.log` is what it said. `devices.json`
+holds the GPUs it was given, `verdict` why the trainer has ended it. In a pod, the order is text: `order.b64`.
 """
 
 import base64

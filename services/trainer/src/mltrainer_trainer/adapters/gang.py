@@ -1,7 +1,8 @@
-"""Executes the workers of a gang on one machine: `python -m mltrainer_trainer.adapters.gang COUNT PROGRAM… DIRECTORY`.
+"""Executes the workers of a gang on this machine: `python -m mltrainer_trainer.adapters.gang N PROGRAM…`.
 
-All workers are children of this process and members of its group, so whoever ends the group ends the gang. The first
-worker that fails takes the others with it; the gang succeeds once all have.
+The last argument is the directory of the attempt. All workers are children of this process and members of its
+group, so whoever ends the group ends the gang. The first worker that fails takes the others with it; the gang
+succeeds once all have.
 """
 
 import os

@@ -129,7 +129,7 @@ class ProcessBackend:
             directory.bound_log(self.output_limit_bytes)
             return Executing(str(process))
         reason, message = _reason(exited), ""
-        if reason is not EndReason.SUCCEEDED and (verdict := directory.verdict()) is not None:
+        if (verdict := directory.verdict()) is not None:
             reason, message = verdict
         return Ended(reason, exited.code, exited.cpu_seconds, message, str(process))
 

@@ -1,0 +1,1 @@
+"""Executes attempts as jobs of a Kubernetes cluster."""
