@@ -60,6 +60,15 @@ def public_key(private_key: bytes) -> bytes:
     return _public_pem(_private(private_key).public_key())
 
 
+def normal_public_key(public_pem: bytes) -> bytes:
+    """Returns the one spelling of a public key.
+
+    Raises:
+        SignatureError: The text is no public key on the curve P-256.
+    """
+    return _public_pem(_public(public_pem))
+
+
 def key_id(public_pem: bytes) -> str:
     """Returns what a signature names its key by: the sha256 of the PEM."""
     return hashlib.sha256(public_pem).hexdigest()
@@ -102,7 +111,7 @@ def verify_signature(signature: bytes, entries: Iterable[ManifestEntry], trusted
         SignatureError: It is malformed, was not made by its key, or is about other files.
     """
     hint, payload, raw = _open(signature)
-    keys = {key_id(_normal(pem)): pem for pem in trusted}
+    keys = {key_id(normal_public_key(pem)): pem for pem in trusted}
     if hint not in keys:
         raise UnknownKeyError(hint)
     try:
@@ -182,10 +191,6 @@ def _public(pem: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != _CURVE.name:
         raise SignatureError("a trusted key is not on the curve P-256")
     return key
-
-
-def _normal(pem: bytes) -> bytes:
-    return _public_pem(_public(pem))
 
 
 def _public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
