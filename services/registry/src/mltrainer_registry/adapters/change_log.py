@@ -12,6 +12,7 @@ from sqlalchemy import Select, and_, insert, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters import tables
+from mltrainer_registry.adapters.bulk import insert_rows
 from mltrainer_registry.adapters.change_resources import ChangeKind, find_resources
 from mltrainer_registry.adapters.facts import OF_MODEL, add_facts, replace_tags
 from mltrainer_registry.adapters.governance import policy_row, promotion_row
@@ -74,7 +75,7 @@ class SqlChangeLog:
     async def flush(self) -> None:
         """Writes the entries of the log; the unit of work does this before it commits."""
         if self._rows:
-            await self._connection.execute(insert(tables.change), self._rows)
+            await insert_rows(self._connection, tables.change, self._rows)
             await self._connection.execute(update(tables.registry_head).values(revision=self._last_revision))
 
     async def record_versions(self, created: Sequence[tuple[ModelVersion, Context]]) -> None:
@@ -120,7 +121,7 @@ class SqlChangeLog:
         self._outbox.add(change)
 
     async def _insert_versions(self, versions: Sequence[ModelVersion]) -> None:
-        await self._connection.execute(insert(tables.model_version), [version_row(one) for one in versions])
+        await insert_rows(self._connection, tables.model_version, [version_row(one) for one in versions])
         await add_facts(self._connection, versions)
         newest = {version.name.model: version for version in versions}
         rows = [

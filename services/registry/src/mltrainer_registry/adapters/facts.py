@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import and_, delete, insert
+from sqlalchemy import and_, delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters import tables
+from mltrainer_registry.adapters.bulk import insert_rows
 from mltrainer_registry.domain.versions import Lineage, ModelVersion
 
 METRIC, LINEAGE, TAG = "metric", "lineage", "tag"
@@ -45,9 +46,7 @@ def finite(value: float | None) -> float | None:
 
 async def add_facts(connection: AsyncConnection, versions: Iterable[ModelVersion]) -> None:
     """Writes the rows of new versions, all at once."""
-    rows = [row for version in versions for row in fact_rows(version)]
-    if rows:
-        await connection.execute(insert(tables.fact), rows)
+    await insert_rows(connection, tables.fact, [row for version in versions for row in fact_rows(version)])
 
 
 async def replace_tags(connection: AsyncConnection, model: str, number: int, tags: Mapping[str, str]) -> None:
@@ -55,8 +54,7 @@ async def replace_tags(connection: AsyncConnection, model: str, number: int, tag
     table = tables.fact
     here = and_(table.c.model == model, table.c.number == number, table.c.kind == TAG)
     await connection.execute(delete(table).where(here))
-    if rows := _tag_rows(model, number, tags):
-        await connection.execute(insert(table), rows)
+    await insert_rows(connection, table, _tag_rows(model, number, tags))
 
 
 def _lineage_pairs(lineage: Lineage) -> Iterator[tuple[str, str]]:

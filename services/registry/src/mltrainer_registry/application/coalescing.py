@@ -1,6 +1,7 @@
 """Lets requests that arrive together share one execution."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -37,12 +38,12 @@ class Coalescer(Generic[C, R]):
         run: Run[C, R],
         *,
         limit: int = 64,
-        linger_s: float = 0.004,
+        max_linger_s: float = 0.004,
         shared: tuple[type[Exception], ...] = (),
     ) -> None:
         self._run = run
         self._limit = limit
-        self._linger_s = linger_s
+        self._max_linger_s = max_linger_s
         self._shared = shared
         self._waiting: deque[tuple[Request[C], asyncio.Future[R]]] = deque()
         self._driver: asyncio.Task[None] | None = None
@@ -61,22 +62,26 @@ class Coalescer(Generic[C, R]):
 
     async def _drive(self) -> None:
         while members := self._next():
+            started_s = time.monotonic()
             try:
                 await self._execute(members)
             finally:
                 for _, answer in members:
                     if not answer.done():
                         answer.cancel()
-            await self._linger(len(members))
+            await self._linger(len(members), time.monotonic() - started_s)
 
-    async def _linger(self, answered: int) -> None:
-        """Gives callers who come one after the other the time to come together again."""
+    async def _linger(self, answered: int, elapsed_s: float) -> None:
+        """Gives callers who were answered the time to come again together with those who wait.
+
+        Otherwise two halves take turns for ever, each waiting for the other's execution.
+        """
         if answered == 1:
             return
         self._expected = min(answered + len(self._waiting), self._limit)
         self._enough.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._linger_s):
+            async with asyncio.timeout(min(self._max_linger_s, elapsed_s / 2)):
                 await self._enough.wait()
 
     def _next(self) -> list[tuple[Request[C], "asyncio.Future[R]"]]:
