@@ -6,6 +6,7 @@ from functools import partial
 from mltrainer.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from mltrainer_common.content_store import ContentStore
 from mltrainer_common.database import Database, DatabaseUnavailableError, open_database
+from mltrainer_common.deadlines import bounded_timeout_s
 from mltrainer_common.migrations import migrate
 from mltrainer_common.rpc_server import ServerLimits
 from mltrainer_common.service import ServiceContext, ServiceParts
@@ -39,6 +40,7 @@ from mltrainer_registry.application.promote_version import (
     DecidePromotionHandler,
     RequestPromotionHandler,
 )
+from mltrainer_registry.application.reach_revision import ReachRevisionHandler
 from mltrainer_registry.application.read_models import (
     DownloadArtifactHandler,
     GetAliasHandler,
@@ -62,6 +64,8 @@ from mltrainer_registry.wire.errors import to_rpc_error
 from mltrainer_registry.wire.events import PUBLISHED, to_message
 from mltrainer_registry.wire.roles import ROLES
 
+# A refusal that comes after its caller's deadline is not heard.
+_ANSWER_MARGIN_S = 0.05
 # Watches never end by themselves: waiting longer for them would only delay a restart.
 _LIMITS = ServerLimits(grace_s=3.0)
 
@@ -143,6 +147,9 @@ def make_use_cases(
     return RegistryUseCases(
         reader=reader,
         follower=follower,
+        reach_revision=ReachRevisionHandler(
+            follower, partial(bounded_timeout_s, None, _ANSWER_MARGIN_S), settings.max_revision_wait_s
+        ),
         get_model=GetModelHandler(reader),
         get_alias=GetAliasHandler(reader, follower),
         move_alias=MoveAliasHandler(unit_of_work, clock),

@@ -45,7 +45,7 @@ class HalfDeadBroker(FakeBroker):
 @asynccontextmanager
 async def running(folder: Path, broker: FakeBroker) -> AsyncIterator[Any]:
     platform = PlatformSettings(data_directory=folder)
-    settings = RegistrySettings(watch_heartbeat_s=0.1)
+    settings = RegistrySettings(max_revision_wait_s=0.2, watch_heartbeat_s=0.1)
     async with AsyncExitStack() as stack:
         start = start_service("registry", platform, settings, partial(assemble, broker=broker))
         service = await stack.enter_async_context(start)
@@ -66,6 +66,14 @@ def chunk(data: bytes) -> api.UploadArtifactRequest:
 async def upload(stub: Any, attempts: Any, trainings: Iterable[str]) -> None:
     for training in trainings:
         await stub.UploadArtifact(messages(attempts.header(training), chunk(CONTENT)))
+
+
+def new_version(*, verdict: Any = 0, dataset: str = "") -> api.CreateModelVersionRequest:
+    request = api.CreateModelVersionRequest(parent="models/vol5", fencing_token=1)
+    version = request.model_version
+    version.training, version.manifest.digest = "trainings/t1", "0" * 64
+    version.result.verdict, version.lineage.dataset = verdict, dataset
+    return request
 
 
 def stored(folder: Path) -> list[Path]:
@@ -231,6 +239,15 @@ async def test_an_upload_cut_by_its_sender_leaves_nothing(tmp_path: Path, attemp
             "VERSION_NOT_FOUND",
         ),
         ("RollBackAlias", api.RollBackAliasRequest(name=CHAMPION), "NOT_FOUND", "ALIAS_NOT_FOUND"),
+        ("CreateModelVersion", new_version(), "FAILED_PRECONDITION", "MANIFEST_NOT_UPLOADED"),
+        ("CreateModelVersion", new_version(verdict=99), "INVALID_ARGUMENT", "INVALID_FIELD"),
+        ("CreateModelVersion", new_version(dataset="d\0"), "INVALID_ARGUMENT", "INVALID_FIELD"),
+        (
+            "GetAlias",
+            api.GetAliasRequest(name=CHAMPION, min_revision=9),
+            "DEADLINE_EXCEEDED",
+            "REVISION_NOT_REACHED",
+        ),
         (
             "ArchiveModelVersion",
             api.ArchiveModelVersionRequest(name="models/m/versions/1"),

@@ -249,6 +249,14 @@ class InvalidFilterError(RegistryError):
 
 
 @dataclass(eq=False)
+class RevisionNotReachedError(RegistryError):
+    """This replica does not know the revision that a read asks for, and the caller waits no longer."""
+
+    min_revision: int
+    revision: int
+
+
+@dataclass(eq=False)
 class WatcherTooSlowError(RegistryError):
     """A watcher has fallen behind the buffer; it may resume from the revision it has seen."""
 

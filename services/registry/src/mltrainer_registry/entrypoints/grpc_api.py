@@ -13,6 +13,7 @@ from mltrainer_registry.application.collect_garbage import CollectGarbageHandler
 from mltrainer_registry.application.follow_changes import ChangeFollower
 from mltrainer_registry.application.move_alias import MoveAliasHandler, RollBackAliasHandler
 from mltrainer_registry.application.ports import RegistryReader
+from mltrainer_registry.application.reach_revision import ReachRevisionHandler
 from mltrainer_registry.application.read_models import (
     DownloadArtifactHandler,
     GetAliasHandler,
@@ -24,6 +25,7 @@ from mltrainer_registry.application.watch_models import WatchModelsHandler
 from mltrainer_registry.domain.names import parse_alias, parse_model, parse_version
 from mltrainer_registry.entrypoints.actors import actor
 from mltrainer_registry.entrypoints.governance_api import GovernanceMethods, GovernanceUseCases
+from mltrainer_registry.entrypoints.reads import AliasAnswers, at_revision
 from mltrainer_registry.entrypoints.search_api import SearchMethods, SearchUseCases
 from mltrainer_registry.wire import requests
 from mltrainer_registry.wire import resources as wire
@@ -36,6 +38,7 @@ class RegistryUseCases:
 
     reader: RegistryReader
     follower: ChangeFollower
+    reach_revision: ReachRevisionHandler
     get_model: GetModelHandler
     get_alias: GetAliasHandler
     move_alias: MoveAliasHandler
@@ -58,11 +61,14 @@ class RegistryApi(GovernanceMethods, SearchMethods):
         self._use = use_cases
         self._governance = use_cases.governance
         self._search = use_cases.search
+        self._aliases = AliasAnswers(use_cases.follower)
 
+    @at_revision
     async def GetModel(self, request: api.GetModelRequest, context: Any) -> resources.Model:
         """Returns a model."""
         return wire.encode_model(await self._use.get_model(parse_model(request.name)))
 
+    @at_revision
     async def GetModelVersion(
         self, request: api.GetModelVersionRequest, context: Any
     ) -> resources.ModelVersion:
@@ -81,9 +87,12 @@ class RegistryApi(GovernanceMethods, SearchMethods):
         """Takes a version out of service for good."""
         return wire.encode_version(await self._use.archive_version(requests.to_archive_version(request)))
 
+    @at_revision
     async def GetAlias(self, request: api.GetAliasRequest, context: Any) -> resources.Alias:
         """Returns where an alias points, or pointed at a time."""
-        as_of_time = from_timestamp(request.as_of) if request.HasField("as_of") else None
+        if not request.HasField("as_of"):
+            return self._aliases.answer(request.name)
+        as_of_time = from_timestamp(request.as_of)
         return wire.encode_alias(await self._use.get_alias(parse_alias(request.name), as_of_time))
 
     async def MoveAlias(self, request: api.MoveAliasRequest, context: Any) -> resources.Alias:
@@ -96,6 +105,7 @@ class RegistryApi(GovernanceMethods, SearchMethods):
         command = requests.to_roll_back_alias(request, actor())
         return wire.encode_alias(await self._use.roll_back_alias(command))
 
+    @at_revision
     async def ListAliasMoves(
         self, request: api.ListAliasMovesRequest, context: Any
     ) -> api.ListAliasMovesResponse:
@@ -107,6 +117,7 @@ class RegistryApi(GovernanceMethods, SearchMethods):
             next_page_token=requests.to_page_token(page.next_cursor),
         )
 
+    @at_revision
     async def ListGateEvaluations(
         self, request: api.ListGateEvaluationsRequest, context: Any
     ) -> api.ListGateEvaluationsResponse:

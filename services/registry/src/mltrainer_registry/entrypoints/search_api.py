@@ -11,6 +11,7 @@ from mltrainer_registry.application.describe_version import DescribeVersionHandl
 from mltrainer_registry.application.search_ports import LineageReader, ModelSearch
 from mltrainer_registry.application.trace_lineage import TraceLineageHandler
 from mltrainer_registry.domain.names import parse_models, parse_version
+from mltrainer_registry.entrypoints.reads import at_revision
 from mltrainer_registry.wire import searches as wire
 from mltrainer_registry.wire.cards import to_card
 from mltrainer_registry.wire.requests import page_limit, to_cursor, to_page_token
@@ -32,6 +33,7 @@ class SearchMethods(RegistryServiceServicer):
 
     _search: SearchUseCases
 
+    @at_revision
     async def ListModels(self, request: api.ListModelsRequest, context: Any) -> api.ListModelsResponse:
         """Lists models, by name unless ordered otherwise."""
         limit, cursor = page_limit(request.page_size), to_cursor(request.page_token)
@@ -40,6 +42,7 @@ class SearchMethods(RegistryServiceServicer):
             models=map(encode_model, page.items), next_page_token=to_page_token(page.next_cursor)
         )
 
+    @at_revision
     async def ListModelVersions(
         self, request: api.ListModelVersionsRequest, context: Any
     ) -> api.ListModelVersionsResponse:

@@ -151,6 +151,10 @@ def _limit(error: errors.RegistryError) -> RpcError | None:
         case errors.WatcherTooSlowError(seen_revision=seen):
             message = f"changes come faster than they are read: watch again from revision {seen}"
             return _refuse(code, "WATCHER_TOO_SLOW", message, seen_revision=str(seen))
+        case errors.RevisionNotReachedError(min_revision=wanted, revision=known):
+            message = f"this replica knows revision {known}, not yet {wanted}: ask again"
+            facts = {"min_revision": str(wanted), "revision": str(known)}
+            return _refuse("DEADLINE_EXCEEDED", "REVISION_NOT_REACHED", message, **facts)
         case errors.TooManyWatchersError(limit=limit):
             message = f"this instance follows {limit} watchers already: try another one"
             return _refuse(code, "TOO_MANY_WATCHERS", message, limit=str(limit))

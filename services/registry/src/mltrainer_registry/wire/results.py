@@ -1,15 +1,23 @@
 """Decodes what attempts report about their versions."""
 
+from typing import Any
+
 from mltrainer.trainer.v1 import resources_pb2 as trainer
 from mltrainer.types.v1 import types_pb2 as types
 
+from mltrainer_registry.domain.errors import InvalidFieldError
 from mltrainer_registry.domain.names import parse_version
 from mltrainer_registry.domain.versions import Column, Lineage, Result, Signature, Target, Verdict
 from mltrainer_registry.wire.times import from_timestamp
 
 
 def decode_lineage(lineage: trainer.Lineage) -> Lineage:
-    """Decodes where a version comes from."""
+    """Decodes where a version comes from.
+
+    Raises:
+        InvalidFieldError: A text holds a character that no database stores.
+    """
+    _check_texts(lineage)
     return Lineage(
         training=lineage.training,
         attempt=lineage.attempt,
@@ -27,7 +35,7 @@ def decode_lineage(lineage: trainer.Lineage) -> Lineage:
 
 def decode_result(result: trainer.AttemptResult) -> Result:
     """Decodes what an attempt found."""
-    verdict = types.Verdict.Name(result.verdict).removeprefix("VERDICT_")
+    verdict = _name(types.Verdict, result.verdict, "result.verdict").removeprefix("VERDICT_")
     metrics = tuple((metric.name, metric.value) for metric in result.metrics)
     errors = tuple(
         (metric.name, metric.standard_error) for metric in result.metrics if metric.HasField("standard_error")
@@ -50,4 +58,20 @@ def _parent(name: str) -> str:
 
 def decode_target(target: types.Target) -> Target:
     """Decodes what a version predicts."""
-    return Target(types.TargetKind.Name(target.kind).removeprefix("TARGET_KIND_"), target.horizon_bars)
+    kind = _name(types.TargetKind, target.kind, "target.kind").removeprefix("TARGET_KIND_")
+    return Target(kind, target.horizon_bars)
+
+
+def _name(kind: Any, number: int, field: str) -> str:
+    try:
+        name: str = kind.Name(number)
+    except ValueError as error:
+        raise InvalidFieldError(field, f"is {number}, which this release does not know") from error
+    return name
+
+
+def _check_texts(lineage: trainer.Lineage) -> None:
+    for field, value in lineage.ListFields():
+        texts = [value] if isinstance(value, str) else value if field.name == "feature_view_versions" else ()
+        if any("\0" in text for text in texts):
+            raise InvalidFieldError(f"lineage.{field.name}", "holds a NUL character")
