@@ -9,6 +9,7 @@ from mltrainer_common.errors import FieldViolation, RpcFailure
 from mltrainer_sdk.client import Client
 from mltrainer_sdk.connection import Connection
 from mltrainer_sdk.features import FeatureStatus, FeatureVectors
+from mltrainer_sdk.models import ModelCatalogue
 from mltrainer_sdk.predictions import Predictions
 from mltrainer_sdk.trainings import TERMINAL_STATES, TrainingNotFinishedError
 
@@ -19,6 +20,7 @@ __all__ = [
     "FeatureStatus",
     "FeatureVectors",
     "FieldViolation",
+    "ModelCatalogue",
     "Predictions",
     "Role",
     "RpcFailure",

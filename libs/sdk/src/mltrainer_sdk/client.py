@@ -40,6 +40,7 @@ from opentelemetry.trace import Tracer
 
 from mltrainer_sdk import features, predictions
 from mltrainer_sdk.connection import Connection, embedded_platform, open_connection
+from mltrainer_sdk.models import ModelCatalogue
 from mltrainer_sdk.trainings import TERMINAL_STATES, TrainingNotFinishedError
 
 if TYPE_CHECKING:  # the asynchronous stub types exist for type checkers only
@@ -96,6 +97,11 @@ class Client:
     def registry(self) -> "RegistryServiceAsyncStub":
         """Models, versions and aliases."""
         return RegistryServiceStub(self.connection.channel("registry"))
+
+    @cached_property
+    def models(self) -> ModelCatalogue:
+        """Searches, lineage and model cards."""
+        return ModelCatalogue(self.registry)
 
     @cached_property
     def feature(self) -> "FeatureServiceAsyncStub":

@@ -21,7 +21,16 @@ from prometheus_client import CollectorRegistry
 _IDEMPOTENT = {
     "registry": (
         "mltrainer.registry.v1.RegistryService",
-        ("GetModel", "GetModelVersion", "GetAlias", "ListModels"),
+        (
+            "GetModel",
+            "GetModelVersion",
+            "GetAlias",
+            "ListModels",
+            "ListModelVersions",
+            "GetLineage",
+            "GetModelCard",
+            "ListDescendants",
+        ),
     ),
     "feature": ("feast.serving.ServingService", ("GetOnlineFeatures",)),
     "serving": ("inference.GRPCInferenceService", ("ModelInfer", "ModelReady", "ModelMetadata")),
