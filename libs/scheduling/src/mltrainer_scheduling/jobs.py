@@ -93,9 +93,9 @@ class Job:
 class JobTable:
     """The same as columns, one entry per job, in any order; arrays are never written to.
 
-    Text is coded: `gpu_type[i]` indexes `gpu_types`, whose first entry is "" (any); `queue` and `group` so too.
-    Shares are parallel arrays sorted by job: `share_job[k]` is the row of the job, `share_node[k]` that of the
-    node in the snapshot's `NodeTable`, then workers and device.
+    Text is coded: `gpu_type[i]` indexes `gpu_types`, whose first entry is "" (any); `queue` and `group`
+    likewise. Shares are parallel arrays sorted by job: `share_job[k]` is the row of the job, `share_node[k]`
+    that of the node in the snapshot's `NodeTable`, then workers and device.
     """
 
     job_id: NDArray[np.object_]

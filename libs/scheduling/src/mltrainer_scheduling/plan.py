@@ -57,6 +57,8 @@ class PreemptionReason(StrEnum):
 
     # A job that is expected to finish sooner, or has a higher priority, takes its place.
     OUTRANKED = "OUTRANKED"
+    # It makes room for a wider gang on its node; it starts elsewhere in the same plan where there is room.
+    MOVED = "MOVED"
     # Its queue borrowed what the owner now needs.
     RECLAIMED = "RECLAIMED"
 
@@ -95,19 +97,6 @@ class Plan:
     review_s: float = float("inf")
 
 
-class Policy(Protocol):
-    """Decides from a snapshot alone: equal snapshots give equal plans, live and in simulation."""
-
-    @property
-    def name(self) -> str:
-        """What users call it."""
-        ...
-
-    def plan(self, snapshot: Snapshot) -> Plan:
-        """Returns what to start and stop now, and why each other pending job waits."""
-        ...
-
-
 class Gate(Protocol):
     """Bounds what queues may hold; one object per plan, told of every change in the order of the plan."""
 
@@ -121,4 +110,32 @@ class Gate(Protocol):
 
     def stopped(self, queue: str, gpu_millis: int) -> None:
         """Counts a gang that is preempted."""
+        ...
+
+
+class OpenGate:
+    """Admits everything."""
+
+    def admits(self, queue: str, gpu_millis: int) -> bool:
+        """Says yes."""
+        del self, queue, gpu_millis
+        return True
+
+    def started(self, queue: str, gpu_millis: int) -> None:
+        """Counts nothing."""
+
+    def stopped(self, queue: str, gpu_millis: int) -> None:
+        """Counts nothing."""
+
+
+class Policy(Protocol):
+    """Decides from a snapshot alone: equal snapshots give equal plans, live and in simulation."""
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        ...
+
+    def plan(self, snapshot: Snapshot, gate: Gate | None = None) -> Plan:
+        """Returns what to start and stop now, and why each other pending job waits."""
         ...

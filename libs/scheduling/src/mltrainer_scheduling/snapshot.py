@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import nan
 
 import numpy as np
 
@@ -11,22 +12,29 @@ from mltrainer_scheduling.nodes import Node, NodeTable, node_table
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Jobs that finished: how long each took in wall time, how wide it was, and its group.
+    """Jobs that finished: how long each took in wall time, how wide it was, its group, when it was submitted.
 
-    The three columns are parallel. `with_finished` returns a longer one; policies may keep what they learned
-    from a history by its identity.
+    The columns are parallel; without submission times (an empty column) policies learn from groups alone.
+    `with_finished` returns a longer history and leaves this one as it is.
     """
 
     wall_s: Floats = field(default_factory=lambda: np.zeros(0))
     gpus: Floats = field(default_factory=lambda: np.zeros(0))
     group: tuple[str, ...] = ()
+    submit_s: Floats = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.wall_s)
 
-    def with_finished(self, wall_s: float, gpus: float, group: str = "") -> "History":
+    def with_finished(self, wall_s: float, gpus: float, group: str = "", submit_s: float = nan) -> "History":
         """Returns a history that knows one job more."""
-        return History(np.append(self.wall_s, wall_s), np.append(self.gpus, gpus), (*self.group, group))
+        known = self.submit_s if len(self.submit_s) == len(self) else np.full(len(self), nan)
+        return History(
+            np.append(self.wall_s, wall_s),
+            np.append(self.gpus, gpus),
+            (*self.group, group),
+            np.append(known, submit_s),
+        )
 
 
 @dataclass(frozen=True, slots=True)

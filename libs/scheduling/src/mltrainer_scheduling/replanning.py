@@ -1,0 +1,286 @@
+"""Plans the whole cluster anew: the most urgent jobs get it, with as few stops and moves as that takes.
+
+1. Jobs are ranked by priority, then urgency. A running job counts as more urgent than it is, the more so
+   the oftener it was preempted; a waiting one gains as it waits. Jobs in their minimum run, or preempted
+   often enough, come first and stay.
+2. In that order, jobs are selected as long as their GPUs, CPUs and memory fit the cluster in total.
+3. Selected jobs that run stay where they are. Selected jobs that wait are placed, widest first, where that
+   stops the fewest; if what is free lies scattered, narrower jobs move (stop and start elsewhere) to clear
+   a node.
+4. Jobs that were not selected keep running if their room is still there, else they stop. What is left is
+   offered to everybody who waits, in rank order.
+"""
+
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+from mltrainer_scheduling.draft import Draft, by_priority, in_turn
+from mltrainer_scheduling.jobs import Flags, Floats, Integers, JobTable
+from mltrainer_scheduling.plan import Cause, Gate, Plan, PreemptionReason
+from mltrainer_scheduling.room import Room, Shape, Spot
+from mltrainer_scheduling.snapshot import Snapshot
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How reluctant preemption is.
+
+    Attributes:
+        reluctance: A waiting job must be more urgent than a running one by this part.
+        reluctance_per_preemption: And by this part more for each time the running one was preempted.
+        gain_per_day: A waiting job gains this part of urgency per day of waiting, so that none starves.
+        minimum_run_s: After a preemption, a job makes progress for so long before the next.
+        most_preemptions: Nobody is preempted more often.
+        moves: Whether narrower jobs may move to clear nodes for wider ones.
+    """
+
+    reluctance: float = 0.0
+    reluctance_per_preemption: float = 0.0
+    gain_per_day: float = 0.0
+    minimum_run_s: float = 0.0
+    most_preemptions: int = 1_000_000
+    moves: bool = False
+
+
+def replan(snapshot: Snapshot, gate: Gate, urgency_s: Floats, terms: Terms, review_s: float) -> Plan:
+    """Returns the plan; `urgency_s` is smaller for jobs that should run sooner."""
+    jobs = snapshot.jobs
+    if bool(jobs.running.all()):
+        return Plan()
+    draft = Draft(snapshot, gate)
+    locked = _locked(jobs, snapshot.now_s, terms)
+    order = _ranked(snapshot, urgency_s, locked, terms)
+    selected, held = _select(draft, order, locked)
+    _Assignment(draft, order, selected, locked, terms).carry_out()
+    for row in held:
+        if row not in draft.starts:
+            gate.stopped(jobs.queues[jobs.queue[row]], int(jobs.gang_gpu_millis[row]))
+    rest = [row for row in order if row not in draft.starts and (not jobs.running[row] or row in draft.stops)]
+    in_turn(draft, rest, skips=True)
+    _forget_moves_to_the_same_place(draft)
+    return draft.plan(review_s)
+
+
+def _locked(jobs: JobTable, now_s: float, terms: Terms) -> Flags:
+    ran_s = np.where(jobs.running, now_s - jobs.started_s, np.inf)
+    guaranteed_s = np.where(
+        jobs.preemptions > 0,
+        np.maximum(jobs.minimum_run_s, jobs.restore_s + terms.minimum_run_s),
+        jobs.minimum_run_s,
+    )
+    return jobs.running & (
+        ~jobs.preemptible | (jobs.preemptions >= terms.most_preemptions) | (ran_s < guaranteed_s)
+    )
+
+
+def _ranked(snapshot: Snapshot, urgency_s: Floats, locked: Flags, terms: Terms) -> list[int]:
+    jobs = snapshot.jobs
+    since = np.where(np.isfinite(jobs.waiting_since_s), jobs.waiting_since_s, jobs.submit_s)
+    gain = terms.gain_per_day * np.maximum(snapshot.now_s - since, 0.0) / _DAY_S
+    kept = terms.reluctance + terms.reluctance_per_preemption * jobs.preemptions
+    key = urgency_s / (1.0 + np.where(jobs.running, kept, gain))
+    rows = np.flatnonzero(~locked)
+    return np.flatnonzero(locked).tolist() + by_priority(snapshot, rows, [key, ~jobs.running])
+
+
+def _select(draft: Draft, order: list[int], locked: Flags) -> tuple[set[int], list[int]]:
+    """Returns who may run, and those of them that wait, for which the gate has been told."""
+    jobs, nodes = draft.jobs, draft.snapshot.nodes
+    usable = nodes.schedulable
+    left = [
+        int(nodes.gpus[usable].sum()) * 1_000,
+        int(nodes.cpu_millis[usable].sum()),
+        int(nodes.memory_bytes[usable].sum()),
+    ]
+    by_type = {
+        label: int(nodes.gpus[usable & (nodes.gpu_type == label)].sum()) * 1_000
+        for label in {shape.gpu_type for shape in draft.shapes}
+        if label
+    }
+    needs = [_needs(shape) for shape in draft.shapes]
+    is_running, is_locked = jobs.running.tolist(), locked.tolist()
+    failed = {code for code, cause in enumerate(draft.lasting) if cause}
+    waiting = [code for code, count in enumerate(np.bincount(np.array(draft.code)[~jobs.running])) if count]
+    smallest = min((needs[code][0] for code in waiting if code not in failed), default=0)
+    selected: set[int] = set()
+    held: list[int] = []
+    for row in order:
+        code = draft.code[row]
+        if code in failed and not is_locked[row]:
+            continue
+        gpus, cpu, memory = needs[code]
+        label = draft.shapes[code].gpu_type
+        fits = gpus <= left[0] and cpu <= left[1] and memory <= left[2]
+        if not is_locked[row] and not (fits and (not label or gpus <= by_type[label])):
+            failed.add(code)
+            continue
+        if not is_running[row]:
+            if not draft.admits(row):
+                draft.causes[row] = (Cause.QUOTA_EXHAUSTED, ())
+                continue
+            draft.gate.started(jobs.queues[jobs.queue[row]], int(gpus))
+            held.append(row)
+        selected.add(row)
+        left = [left[0] - gpus, left[1] - cpu, left[2] - memory]
+        if label:
+            by_type[label] -= gpus
+        if smallest and left[0] < smallest:
+            break
+    return selected, held
+
+
+def _needs(shape: Shape) -> tuple[int, int, int]:
+    millis = shape.workers * (shape.gpus * 1_000 + shape.part_millis)
+    return millis, shape.workers * shape.cpu_millis, shape.workers * shape.memory_bytes
+
+
+class _Assignment:
+    """Gives the selected their nodes."""
+
+    def __init__(
+        self, draft: Draft, order: list[int], selected: set[int], locked: Flags, terms: Terms
+    ) -> None:
+        self._draft = draft
+        self._order = order
+        self._selected = selected
+        self._locked = locked
+        self._terms = terms
+        self._rank = {row: rank for rank, row in enumerate(order)}
+        # What is free without stopping anybody.
+        self._free_now: Integers = draft.room.whole.copy()
+        self._todo: list[tuple[float, int, int]] = []
+        self._movable: _Movable | None = None
+
+    def carry_out(self) -> None:
+        """Places the selected, then stops those whose room is gone."""
+        running = self._draft.jobs.running
+        unselected = [row for row in self._order if running[row] and row not in self._selected]
+        self._todo = [self._entry(row) for row in self._order if row in self._selected and not running[row]]
+        if not self._todo:
+            return
+        room = self._draft.room
+        for row in unselected:
+            room.give_back(self._draft.shape(row), self._draft.spots(row))
+        heapify(self._todo)
+        while self._todo:
+            self._place(heappop(self._todo)[2])
+        for row in unselected:
+            shape, spots = self._draft.shape(row), self._draft.spots(row)
+            if room.holds(shape, spots):
+                room.take_back(shape, spots)
+            else:
+                room.take_back(shape, spots)
+                self._draft.stop(row, PreemptionReason.OUTRANKED)
+
+    def _entry(self, row: int) -> tuple[float, int, int]:
+        return (-self._draft.shape(row).gang_gpus, self._rank[row], row)
+
+    def _place(self, row: int) -> None:
+        shape = self._draft.shape(row)
+        spots = self._draft.room.place(shape, lambda rows: self._cost(rows, shape))
+        if spots is None and self._terms.moves and self._clear(shape):
+            spots = self._draft.room.place(shape, lambda rows: self._cost(rows, shape))
+        if spots is None:
+            return
+        if row in self._draft.stops:
+            self._draft.started(row, spots)
+        else:
+            self._draft.starts[row] = spots
+        for node, workers, _ in spots:
+            self._free_now[node] -= workers * shape.gpus
+
+    def _cost(self, rows: Integers, shape: Shape) -> Floats:
+        need = shape.workers * shape.gpus
+        missing = np.maximum(need - self._free_now[rows], 0)
+        return missing * 100.0 + (self._draft.room.whole[rows] - need)
+
+    def _clear(self, shape: Shape) -> bool:
+        """Moves narrower jobs away from the node, or nodes, where that moves the fewest GPUs."""
+        if not shape.gpus:
+            return False
+        if self._movable is None:
+            self._movable = _Movable(self._draft, self._selected, self._locked)
+        moved = self._movable.make_room(shape)
+        for row in moved:
+            self._draft.stop(row, PreemptionReason.MOVED)
+            heappush(self._todo, self._entry(row))
+        return bool(moved)
+
+
+class _Movable:
+    """Selected jobs that run on one node each and may be moved."""
+
+    def __init__(self, draft: Draft, selected: set[int], locked: Flags) -> None:
+        self._room: Room = draft.room
+        jobs = draft.jobs
+        nodes_of = np.bincount(jobs.share_job, minlength=len(jobs))
+        rows = [
+            row
+            for row in selected
+            if jobs.running[row] and not locked[row] and nodes_of[row] == 1 and draft.shape(row).gpus
+        ]
+        rows.sort()
+        first = np.searchsorted(jobs.share_job, rows)
+        self._row = np.array(rows, np.int64)
+        self._node = jobs.share_node[first] if rows else np.zeros(0, np.int64)
+        self._gpus = np.array([int(draft.shape(row).gang_gpus) for row in rows], np.int64)
+        self._is_here = np.ones(len(rows), np.bool_)
+
+    def make_room(self, shape: Shape) -> list[int]:
+        """Returns whom to move so that a gang fits, nobody if that does not help."""
+        size = int(self._room.largest_slots(shape).max(initial=0)) * shape.gpus
+        need = shape.workers * shape.gpus
+        if need <= size:
+            return self._from_node(shape, need, need)
+        if not shape.compact:
+            return []
+        return self._from_nodes(shape, -(-need // size), size)
+
+    def _freeable(self, shape: Shape, below: int) -> tuple[Flags, Integers]:
+        able = self._is_here & (self._gpus < below)
+        amounts = np.bincount(self._node[able], self._gpus[able], len(self._room.whole)).astype(np.int64)
+        return able, np.where(self._room.usable(shape), self._room.whole + amounts, -1)
+
+    def _from_node(self, shape: Shape, need: int, below: int) -> list[int]:
+        able, freeable = self._freeable(shape, below)
+        possible = np.flatnonzero(freeable >= need)
+        if not len(possible):
+            return []
+        node = int(possible[np.argmax(self._room.whole[possible])])
+        return self._leave(able, node, need)
+
+    def _from_nodes(self, shape: Shape, count: int, size: int) -> list[int]:
+        able, freeable = self._freeable(shape, size + 1)
+        possible = np.flatnonzero(freeable >= size)
+        if len(possible) < count:
+            return []
+        best = possible[np.argsort(-self._room.whole[possible], kind="stable")[:count]]
+        return [row for node in best.tolist() for row in self._leave(able, node, size)]
+
+    def _leave(self, able: Flags, node: int, need: int) -> list[int]:
+        """Picks jobs of one node, the narrowest that suffice."""
+        missing = need - int(self._room.whole[node])
+        here = np.flatnonzero(able & (self._node == node))
+        chosen: list[int] = []
+        for one in here[np.argsort(self._gpus[here], kind="stable")].tolist():
+            if missing <= 0:
+                break
+            missing -= int(self._gpus[one])
+            chosen.append(one)
+        for one in chosen[::-1]:
+            if missing + int(self._gpus[one]) <= 0:
+                missing += int(self._gpus[one])
+                chosen.remove(one)
+        self._is_here[chosen] = False
+        return [int(self._row[one]) for one in chosen]
+
+
+def _forget_moves_to_the_same_place(draft: Draft) -> None:
+    for row in list(draft.stops):
+        spots: list[Spot] | None = draft.starts.get(row)
+        if spots is not None and sorted(spots) == sorted(draft.spots(row)):
+            del draft.starts[row], draft.stops[row]
