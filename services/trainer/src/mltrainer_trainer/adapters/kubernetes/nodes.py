@@ -13,7 +13,7 @@ from mltrainer_trainer.adapters.kubernetes.reflector import Reflector
 from mltrainer_trainer.application.ports import Clock
 from mltrainer_trainer.domain.release import NodeReport
 
-_QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([numkMGTPE]?i?)")
+_QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([numkKMGTPE]?i?)")
 _FACTORS = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "Ki": 1024.0} | {
     f"{letter}{suffix}": float(base**power)
     for power, letter in enumerate("kMGTPE", start=1)
