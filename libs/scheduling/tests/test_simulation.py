@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mltrainer_scheduling.figures import summarize
 from mltrainer_scheduling.policies import DEFAULT_TERMS, ORACLES, POLICY_NAMES, policy
-from mltrainer_scheduling.simulation import Replay, StalledError, TraceJob, cluster, replay, summarize
+from mltrainer_scheduling.simulation import Replay, StalledError, TraceJob, cluster, replay, unplaceable
 
 # Five in a usual run; benchmarks/scheduling/README.md tells how to look at ten thousand.
 _EXAMPLES = int(os.environ.get("MLTRAINER_SCHEDULES", "10")) // 2
@@ -85,3 +86,9 @@ def test_utilisation_counts_only_while_somebody_waits() -> None:
 def test_a_gang_that_never_fits_stalls_the_replay_by_name() -> None:
     with pytest.raises(StalledError, match="'wide'"):
         replay([TraceJob("wide", 0.0, 3, 1.0)], cluster(2, 1), policy("default"))
+
+
+def test_gangs_that_no_empty_cluster_holds_are_named_beforehand() -> None:
+    jobs = [TraceJob(f"w{gpus}", 0.0, gpus, 1.0) for gpus in (8, 9, 12, 13)]
+
+    assert [job.job_id for job in unplaceable(jobs, cluster(12, 8))] == ["w13"]

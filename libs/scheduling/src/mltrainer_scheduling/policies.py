@@ -1,7 +1,7 @@
 """The policies by name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Preemptive:
 
     name: str
     urgency_s: Callable[[Snapshot], Floats]
-    terms: Terms = field(default_factory=Terms)
+    terms: Terms
 
     def plan(self, snapshot: Snapshot, gate: Gate | None = None) -> Plan:
         """Returns what starts and stops."""
@@ -78,7 +78,7 @@ class LeastAttained:
             return Plan()
         levels = self.levels(snapshot)
         urgency = levels.of(snapshot).astype(np.float64)
-        return replan(snapshot, gate or OpenGate(), urgency, _LEVEL_TERMS, levels.next_change_s(snapshot))
+        return replan(snapshot, gate or OpenGate(), urgency, _PLAIN_TERMS, levels.next_change_s(snapshot))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,9 @@ class Learned:
         return replan(snapshot, gate or OpenGate(), urgency, self.terms, _NEVER)
 
 
-# Equal levels are served in order of age; the reluctance of oracles and levels is none, as in the literature.
-_LEVEL_TERMS = Terms()
+# As in the literature, policies we compare with are not reluctant; all may move narrow jobs out of the way.
+_PLAIN_TERMS = Terms(moves=True)
+_GITTINS_TERMS = Terms(reluctance=0.2, moves=True)
 # One configuration for all clusters and months; ADR 0050 tells where the figures come from.
 DEFAULT_TERMS = Terms(
     reluctance=0.5,
@@ -130,13 +131,13 @@ _MAKERS: Mapping[str, Callable[[], Policy]] = {
     "backfill": lambda: Queueing("backfill", skips=True),
     "easy-backfill": EasyBackfill,
     "sjf": lambda: Queueing("sjf", skips=True, key=_duration),
-    "srtf": lambda: Preemptive("srtf", _duration),
-    "srsf": lambda: Preemptive("srsf", _remaining_service),
+    "srtf": lambda: Preemptive("srtf", _duration, _PLAIN_TERMS),
+    "srsf": lambda: Preemptive("srsf", _remaining_service, _PLAIN_TERMS),
     "las-2q": lambda: LeastAttained("las-2q", lambda _: Levels((3_200.0,), by_service=True)),
     "las-2q-long": lambda: LeastAttained("las-2q-long", lambda _: Levels((36_000.0,), by_service=True)),
     "las": lambda: LeastAttained("las", tuned_levels),
-    "gittins": lambda: Learned("gittins", Experience(_PLAIN), 0.0, Terms(reluctance=0.2)),
-    "gittins-service": lambda: Learned("gittins-service", Experience(_SERVICE), 0.0, Terms(reluctance=0.2)),
+    "gittins": lambda: Learned("gittins", Experience(_PLAIN), 0.0, _GITTINS_TERMS),
+    "gittins-service": lambda: Learned("gittins-service", Experience(_SERVICE), 0.0, _GITTINS_TERMS),
     "default": lambda: Learned("default", Experience(Lessons()), DEFAULT_WIDTH_POWER, DEFAULT_TERMS),
 }
 POLICY_NAMES = tuple(_MAKERS)

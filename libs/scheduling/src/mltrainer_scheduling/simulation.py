@@ -6,9 +6,11 @@ from math import inf, nan
 
 import numpy as np
 
-from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Flags, Floats, Integers, JobTable
+from mltrainer_scheduling.causes import lasting_cause
+from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Floats, Integers, JobTable
 from mltrainer_scheduling.nodes import Node, NodeTable, node_table
 from mltrainer_scheduling.plan import Plan, Policy, Start
+from mltrainer_scheduling.room import Room, Shape
 from mltrainer_scheduling.snapshot import History, Snapshot
 
 _SAME_TIME_S = 1e-6
@@ -65,6 +67,17 @@ def cluster(gpus: int, gpus_per_node: int) -> tuple[Node, ...]:
     full, rest = divmod(gpus, gpus_per_node)
     sizes = [gpus_per_node] * full + [rest] * bool(rest)
     return tuple(Node(f"n{index:04}", size) for index, size in enumerate(sizes))
+
+
+def unplaceable(jobs: Sequence[TraceJob], nodes: Sequence[Node]) -> tuple[TraceJob, ...]:
+    """Returns the jobs whose gang not even the empty cluster could hold."""
+    room = Room(node_table(nodes), is_shared=False)
+    too_wide = {
+        gpus
+        for gpus in {job.gpus for job in jobs}
+        if lasting_cause(room, Shape(gpus, 1, 0, 0, 0, "", allows_spot=True, compact=True))
+    }
+    return tuple(job for job in jobs if job.gpus in too_wide)
 
 
 def replay(
@@ -292,37 +305,3 @@ class _Run:
             len(self._times),
             int(self._nodes.gpus.sum()),
         )
-
-
-_HOUR_S = 3_600.0
-
-
-def summarize(result: Replay) -> dict[str, float]:
-    """Returns the figures by which policies are compared.
-
-    Starved is who waited more than a week in one go, and ten times as long as it runs.
-    """
-    jct, wait = result.finish_s - result.submit_s, result.finish_s - result.submit_s - result.duration_s
-    steps = np.diff(result.time_s)
-    backlog: Flags = result.waiting[:-1] > 0
-    offered = float(steps[backlog].sum()) * result.total_gpus
-    used = float((steps * result.used_gpus[:-1])[backlog].sum())
-    whole = float(steps.sum()) * result.total_gpus
-    starved = (result.longest_wait_s > 168 * _HOUR_S) & (result.longest_wait_s > 10 * result.duration_s)
-    unallocated = result.total_gpus - used / offered * result.total_gpus if offered else 0.0
-    return {
-        "jobs": float(len(jct)),
-        "mean_jct_s": float(jct.mean()),
-        "p50_jct_s": float(np.quantile(jct, 0.5)),
-        "p99_jct_s": float(np.quantile(jct, 0.99)),
-        "mean_wait_s": float(wait.mean()),
-        "max_jct_s": float(jct.max()),
-        "makespan_s": float(result.finish_s.max()),
-        "utilization_under_backlog": used / offered if offered else 1.0,
-        "allocation_ratio": float((steps * result.used_gpus[:-1]).sum()) / whole if whole else 0.0,
-        "unallocated_gpus": unallocated,
-        "preemptions_per_job": float(result.preemptions.mean()),
-        "max_preemptions_of_a_job": float(result.preemptions.max()),
-        "starved_jobs": float(starved.sum()),
-        "longest_wait_s": float(result.longest_wait_s.max()),
-    }
