@@ -15,6 +15,7 @@ from mltrainer_models.canonical import canonical_digest
 from mltrainer_trainer.adapters.estimators import load_learner
 from mltrainer_trainer.application.execute_attempt import Dataset, Outcome, Stages
 from mltrainer_trainer.domain.catalogue import UnknownModelError, select_entries
+from mltrainer_trainer.domain.leak_guards import LeakFoundError
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 from mltrainer_trainer.domain.search import Hooks, Progress, TrainingCancelledError
 from mltrainer_trainer.domain.training import TrainingOutcome, TrainingPlan, execute_training
@@ -51,6 +52,8 @@ class ThreadTrainingExecutor:
             )
         except DataProblemError as error:
             raise AttemptFailedError("NOT_ENOUGH_ROWS", error.problem) from error
+        except LeakFoundError as error:
+            raise AttemptFailedError(f"LEAK_{error.leak}", error.detail) from error
         except UnknownModelError as error:
             raise AttemptFailedError("UNKNOWN_MODEL", f"the catalogue has no {error.name}") from error
         except TrainingCancelledError as error:

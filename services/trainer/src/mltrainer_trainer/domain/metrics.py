@@ -126,11 +126,11 @@ def _ranked_by_date(date: Integers, values: Floats) -> Floats:
     numbers = np.unique(date, return_inverse=True)[1]
     ranks = np.empty(len(values))
     for rows in np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1]):
-        ranks[rows] = _average_ranks(values[rows])
+        ranks[rows] = average_ranks(values[rows])
     return ranks
 
 
-def _average_ranks(values: Floats) -> Floats:
+def average_ranks(values: Floats) -> Floats:
     """Ranks from 1, equal values sharing their mean rank; `scipy.stats` costs seconds to import."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])

@@ -16,6 +16,7 @@ from mltrainer_models import (
 )
 
 from mltrainer_trainer.domain.catalogue import CatalogueEntry
+from mltrainer_trainer.domain.leak_guards import guard_training
 from mltrainer_trainer.domain.learners import LearnerFactory
 from mltrainer_trainer.domain.metrics import OutOfSample, joined, score, standard_errors
 from mltrainer_trainer.domain.search import (
@@ -105,6 +106,7 @@ def execute_training(
 
     Raises:
         DataProblemError: there is nothing to test on, or nothing known before the first test.
+        LeakFoundError: the data, the folds or a model know what they are tested on.
         TrainingCancelledError: the hooks asked for it.
     """
     hooks = hooks or Hooks()
@@ -114,6 +116,7 @@ def execute_training(
     if not candidates:
         reasons = "; ".join(f"{model.catalogue_id}: {model.detail}" for model in skipped)
         raise DataProblemError(f"no model can be tried: {reasons}")
+    guard_training(data, folds, inner[0], candidates, plan.seed)
     finder = Search(candidates, data, inner, plan.seed, plan.context_digest, hooks)
     trials = finder.execute(plan.max_trials, started + plan.cpu_seconds * _SEARCH_SHARE)
     chosen = best_trial(trials)
