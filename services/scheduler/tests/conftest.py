@@ -35,10 +35,10 @@ from mltrainer_scheduler.application.record_progress import RecordProgressHandle
 from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHandler
 from mltrainer_scheduler.application.replicate import ReplicateHandler
 from mltrainer_scheduler.application.resolve_training import KeyResolver
+from mltrainer_scheduler.bootstrap import planning_policy
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Knowledge, TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport, demand_of, offered
 from mltrainer_scheduler.domain.cluster_state import Delta, TrainingFact, fact_of
-from mltrainer_scheduler.domain.in_order import InOrder
 from mltrainer_scheduler.domain.keys import BarCalendar
 from mltrainer_scheduler.domain.planning import Duration, learned_count
 from mltrainer_scheduler.domain.prices import Price, PriceList
@@ -446,7 +446,7 @@ class Scheduler:
         self.unit_of_work = unit_of_work or InMemoryUnitOfWorkFactory()
         self.clock = ManualClock()
         self.policy = policy or SchedulingPolicy()
-        self.planner = Planner(InOrder(), self.policy)
+        self.planner = self.fresh_planner()
         resolve = KeyResolver(BarCalendar(), self.policy)
         uow = self.unit_of_work
         self.lead = LeadHandler(uow, self.clock, holder, 5.0)
@@ -471,6 +471,10 @@ class Scheduler:
     def _next(self) -> str:
         self._counter += 1
         return f"{self._counter:08d}"
+
+    def fresh_planner(self) -> Planner:
+        """Returns what a scheduler begins with after a crash."""
+        return Planner(planning_policy("default"), self.policy)
 
     @property
     def store(self) -> Store:

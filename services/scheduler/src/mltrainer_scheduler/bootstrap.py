@@ -17,6 +17,8 @@ from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.subscriptions import ConsumerGroup
 from mltrainer_messaging.transactions import EventTransactions
+from mltrainer_scheduling.plan import Policy
+from mltrainer_scheduling.policies import ORACLES, POLICY_NAMES, policy
 
 from mltrainer_scheduler.adapters.price_file import read_prices
 from mltrainer_scheduler.adapters.unit_of_work import SqlUnitOfWorkFactory
@@ -35,9 +37,7 @@ from mltrainer_scheduler.application.record_progress import RecordProgressHandle
 from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHandler
 from mltrainer_scheduler.application.replicate import ReplicateHandler
 from mltrainer_scheduler.application.resolve_training import KeyResolver
-from mltrainer_scheduler.domain.in_order import InOrder
 from mltrainer_scheduler.domain.keys import BarCalendar
-from mltrainer_scheduler.domain.planning import Policy
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Terms
 from mltrainer_scheduler.entrypoints.events import (
     EventHandlers,
@@ -193,11 +193,12 @@ def _policy(settings: SchedulerSettings) -> SchedulingPolicy:
 
 
 def planning_policy(name: str) -> Policy:
-    """Returns a policy by its name.
+    """Returns a policy of the library by its name.
 
     Raises:
-        StartupError: There is none of this name.
+        StartupError: There is none of this name, or it needs to know how long trainings will take.
     """
-    if name in {"default", InOrder.name}:
-        return InOrder()
-    raise StartupError(f"no policy {name!r} is known; use default or {InOrder.name}")
+    usable = sorted(set(POLICY_NAMES) - ORACLES)
+    if name not in usable:
+        raise StartupError(f"{name!r} is no policy that can plan live; use one of {', '.join(usable)}")
+    return policy(name)

@@ -80,6 +80,7 @@ class _Pass:
         self._knowledge = knowledge
         self._now = now
         self._touched: set[str] = set()
+        self._moved: set[str] = set()
         self.placed: list[Training] = []
         self.stopped: list[Training] = []
         self.has_changes = False
@@ -110,6 +111,8 @@ class _Pass:
             for item in stops
         ]
         await self._store_all(changes)
+        # One that is moved gets another place in the same plan.
+        self._moved = set(trainings)
         await self._uow.cluster.update([item for change in changes for item in change.allocations])
         await accounting.charge(self._uow, changes, self._handler.policy.half_life_s)
         self.stopped += [change.training for change in changes]
@@ -142,7 +145,7 @@ class _Pass:
 
     async def _ready(self, training: Training) -> Training | None:
         assert training.state is TrainingState.QUEUED
-        if training.name in self._touched:
+        if training.name in self._touched - self._moved:
             return None
         if training.knowledge == self._knowledge.revision and training.computation_key:
             return training

@@ -4,9 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf
 
+from mltrainer_scheduling.plan import Policy
+
 from mltrainer_scheduler.application.ports import PlanningRepository
 from mltrainer_scheduler.domain.cluster_state import ClusterState, Delta, TrainingFact
-from mltrainer_scheduler.domain.planning import Decisions, Policy, decide
+from mltrainer_scheduler.domain.planning import Decisions, decide
 from mltrainer_scheduler.domain.training import SchedulingPolicy
 
 _FRESH = timedelta(seconds=2)

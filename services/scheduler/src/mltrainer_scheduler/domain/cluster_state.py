@@ -4,6 +4,7 @@ It changes by what was read from the database alone, never by what was decided: 
 same rows, from the beginning or change by change, plans from the same snapshot.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import inf, nan
@@ -225,6 +226,8 @@ class ClusterState:
         self._columns = {name: _Column(kind) for name, kind in _KINDS.items()}
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
+        self._names: list[str] = []
+        self._ordered: Integers | None = None
         self._count = 0
         self._gpu_types, self._groups = _Codes(), _Codes()
         self._accounts = _Accounts()
@@ -289,7 +292,8 @@ class ClusterState:
         """Returns what a policy may know; trainings that may not be placed yet are left out."""
         queued = self._active("is_queued") & self._active("has_key")
         queued &= (self._active("ready_s") <= now_s) & (self._active("deadline_s") > now_s)
-        chosen = np.flatnonzero(queued | self._active("is_placed"))
+        order = self._order()
+        chosen = order[(queued | self._active("is_placed"))[order]]
         jobs = self._jobs(chosen, now_s, terms)
         return Snapshot(now_s, jobs, with_free(jobs, self._nodes(silent)), self.history)
 
@@ -300,10 +304,19 @@ class ClusterState:
     def _active(self, name: str) -> Any:
         return self._columns[name].values[: self._count]
 
+    def _order(self) -> Integers:
+        """Returns the rows by name: policies break ties by position."""
+        if self._ordered is None:
+            rows = self._rows
+            self._ordered = np.fromiter((rows[name] for name in self._names), np.int64, len(self._names))
+        return self._ordered
+
     def _put(self, fact: TrainingFact) -> None:
         row = self._rows.get(fact.name)
         if row is None:
             row = self._rows[fact.name] = self._free.pop() if self._free else self._new_row()
+            insort(self._names, fact.name)
+            self._ordered = None
         self.facts[fact.name] = fact
         if fact.is_queued and fact.reason in _NO_CAUSE:
             self.untold[fact.name] = None
@@ -336,6 +349,8 @@ class ClusterState:
         if row is None:
             return
         del self.facts[name]
+        del self._names[bisect_left(self._names, name)]
+        self._ordered = None
         self.untold.pop(name, None)
         self._columns["is_queued"].values[row] = self._columns["is_placed"].values[row] = False
         self._shares.replace(row, ())

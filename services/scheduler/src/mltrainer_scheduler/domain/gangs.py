@@ -1,11 +1,8 @@
 """Finds nodes for gangs, whole or not at all."""
 
-from dataclasses import replace
-
 import numpy as np
 from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Flags, Integers, JobTable
 from mltrainer_scheduling.nodes import NodeTable
-from mltrainer_scheduling.plan import Cause
 
 from mltrainer_scheduler.domain.training import Share
 
@@ -28,60 +25,27 @@ def place_gang(jobs: JobTable, nodes: NodeTable, row: int) -> tuple[Share, ...]:
     return tuple(shares)
 
 
-def suitable(jobs: JobTable, nodes: NodeTable, row: int) -> Flags:
+def _suitable(jobs: JobTable, nodes: NodeTable, row: int) -> Flags:
     """Returns which nodes take work of this kind at all."""
     wanted = jobs.gpu_types[jobs.gpu_type[row]]
     suits = nodes.schedulable & (jobs.allows_spot[row] | ~nodes.spot)
     return np.asarray(suits & (nodes.gpu_type == wanted) if wanted else suits, np.bool_)
 
 
-def cause_of(jobs: JobTable, nodes: NodeTable, row: int) -> Cause:
-    """Returns the one reason why a gang fits nowhere."""
-    if not nodes.schedulable.any():
-        return Cause.NO_NODE
-    suits = suitable(jobs, nodes, row)
-    if not suits.any():
-        wanted = jobs.gpu_types[jobs.gpu_type[row]]
-        has_type = not wanted or bool((nodes.gpu_type[nodes.schedulable] == wanted).any())
-        return Cause.ON_DEMAND_UNAVAILABLE if has_type else Cause.GPU_TYPE_UNAVAILABLE
-    workers = int(jobs.workers[row])
-    empty = np.minimum.reduce(list(_rooms(jobs, _emptied(nodes), row).values()))[suits]
-    if int(empty.sum()) < workers:
-        return Cause.LARGER_THAN_ANY_NODE if not empty.any() else Cause.GANG_LARGER_THAN_CLUSTER
-    rooms = {cause: int(room[suits].sum()) for cause, room in _rooms(jobs, nodes, row).items()}
-    cause = min(rooms, key=lambda cause: rooms[cause])
-    return cause if rooms[cause] < workers else Cause.FRAGMENTED
-
-
-def _emptied(nodes: NodeTable) -> NodeTable:
-    exists = np.arange(nodes.free_gpu_millis.shape[1]) < nodes.gpus[:, None]
-    return replace(
-        nodes,
-        free_cpu_millis=nodes.cpu_millis,
-        free_memory_bytes=nodes.memory_bytes,
-        free_gpu_millis=np.where(exists, WHOLE_GPU_MILLIS, 0),
-    )
-
-
-def _rooms(jobs: JobTable, nodes: NodeTable, row: int) -> dict[Cause, Integers]:
-    """Returns how many workers each node has room for, by what bounds them."""
-    rooms: dict[Cause, Integers] = {}
+def _slots(jobs: JobTable, nodes: NodeTable, row: int) -> Integers:
+    """Returns how many workers each node has room for."""
+    slots = np.where(_suitable(jobs, nodes, row), jobs.workers[row], 0)
     gpu = int(jobs.gpu_millis[row])
     if gpu >= WHOLE_GPU_MILLIS:
         free = (nodes.free_gpu_millis == WHOLE_GPU_MILLIS).sum(axis=1)
-        rooms[Cause.INSUFFICIENT_GPUS] = free // -(-gpu // WHOLE_GPU_MILLIS)
+        slots = np.minimum(slots, free // -(-gpu // WHOLE_GPU_MILLIS))
     elif gpu:
-        rooms[Cause.INSUFFICIENT_GPUS] = (nodes.free_gpu_millis // gpu).sum(axis=1)
+        slots = np.minimum(slots, (nodes.free_gpu_millis // gpu).sum(axis=1))
     if jobs.memory_bytes[row]:
-        rooms[Cause.INSUFFICIENT_MEMORY] = nodes.free_memory_bytes // jobs.memory_bytes[row]
-    if jobs.cpu_millis[row] or not rooms:
-        rooms[Cause.INSUFFICIENT_CPUS] = nodes.free_cpu_millis // max(int(jobs.cpu_millis[row]), 1)
-    return rooms
-
-
-def _slots(jobs: JobTable, nodes: NodeTable, row: int) -> Integers:
-    slots = np.minimum.reduce(list(_rooms(jobs, nodes, row).values()))
-    return np.where(suitable(jobs, nodes, row), slots, 0)
+        slots = np.minimum(slots, nodes.free_memory_bytes // jobs.memory_bytes[row])
+    if jobs.cpu_millis[row]:
+        slots = np.minimum(slots, nodes.free_cpu_millis // jobs.cpu_millis[row])
+    return slots
 
 
 def _on_node(jobs: JobTable, nodes: NodeTable, row: int, node: int, count: int) -> list[Share]:

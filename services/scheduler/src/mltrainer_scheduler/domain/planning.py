@@ -6,7 +6,6 @@ A plan is a function of a `ClusterState`, a time and the names of silent nodes; 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Protocol
 
 import numpy as np
 from mltrainer_scheduling.fair_share import (
@@ -19,7 +18,7 @@ from mltrainer_scheduling.fair_share import (
     with_amount_seconds,
 )
 from mltrainer_scheduling.jobs import Integers, JobTable
-from mltrainer_scheduling.plan import Cause, Gate, Plan, PreemptionReason, Wait
+from mltrainer_scheduling.plan import Cause, Plan, Policy, PreemptionReason, Wait
 from mltrainer_scheduling.quotas import NOTHING, Amounts, QuotaBook, plus
 from mltrainer_scheduling.snapshot import Snapshot
 
@@ -36,14 +35,6 @@ _BLOCK = 64
 _CONTENDERS = 2
 # Of shares of the cluster, far below one GPU of a million.
 _ROUNDING = 1e-9
-
-
-class Policy(Protocol):
-    """Plans within bounds."""
-
-    def plan(self, snapshot: Snapshot, gate: Gate) -> Plan:
-        """Returns what starts and stops now, and why each other training waits."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
