@@ -17,6 +17,7 @@ from mltrainer_registry.application.update_details import UpdateModelHandler, Up
 from mltrainer_registry.domain.errors import PolicyNotFoundError, PromotionNotFoundError
 from mltrainer_registry.domain.names import parse_models, parse_policy, parse_promotion
 from mltrainer_registry.entrypoints.actors import actor
+from mltrainer_registry.entrypoints.reads import at_revision
 from mltrainer_registry.wire import governance as wire
 from mltrainer_registry.wire.requests import page_limit, to_cursor, to_page_token
 from mltrainer_registry.wire.resources import encode_model, encode_version
@@ -49,6 +50,7 @@ class GovernanceMethods(RegistryServiceServicer):
         """Changes description and tags of a version."""
         return encode_version(await self._governance.update_version(wire.to_update_version(request)))
 
+    @at_revision
     async def GetGatePolicy(self, request: api.GetGatePolicyRequest, context: Any) -> resources.GatePolicy:
         """Returns the policy that holds for an alias."""
         name = parse_policy(request.name)
@@ -57,6 +59,7 @@ class GovernanceMethods(RegistryServiceServicer):
             raise PolicyNotFoundError(str(name))
         return wire.encode_policy(found)
 
+    @at_revision
     async def ListGatePolicies(
         self, request: api.ListGatePoliciesRequest, context: Any
     ) -> api.ListGatePoliciesResponse:
@@ -68,6 +71,7 @@ class GovernanceMethods(RegistryServiceServicer):
             next_page_token=to_page_token(page.next_cursor),
         )
 
+    @at_revision
     async def ListGatePolicyChanges(
         self, request: api.ListGatePolicyChangesRequest, context: Any
     ) -> api.ListGatePolicyChangesResponse:
@@ -93,6 +97,7 @@ class GovernanceMethods(RegistryServiceServicer):
         command = wire.to_request_promotion(request, actor())
         return wire.encode_promotion(await self._governance.request_promotion(command))
 
+    @at_revision
     async def GetPromotion(self, request: api.GetPromotionRequest, context: Any) -> resources.Promotion:
         """Returns a promotion."""
         name = parse_promotion(request.name)
@@ -101,6 +106,7 @@ class GovernanceMethods(RegistryServiceServicer):
             raise PromotionNotFoundError(str(name))
         return wire.encode_promotion(found)
 
+    @at_revision
     async def ListPromotions(
         self, request: api.ListPromotionsRequest, context: Any
     ) -> api.ListPromotionsResponse:

@@ -55,16 +55,19 @@ class SearchMethods(RegistryServiceServicer):
             model_versions=map(encode_version, page.items), next_page_token=to_page_token(page.next_cursor)
         )
 
+    @at_revision
     async def GetModelCard(self, request: api.GetModelCardRequest, context: Any) -> resources.ModelCard:
         """Returns the model card of a version."""
         return to_card(await self._search.describe_version(parse_version(request.version, "version")))
 
+    @at_revision
     async def GetLineage(self, request: api.GetLineageRequest, context: Any) -> resources.LineageGraph:
         """Returns where a version comes from and what came of it."""
         name = parse_version(request.version, "version")
         generations = wire.to_generations(request.generations)
         return wire.encode_graph(await self._search.trace_lineage(name, generations))
 
+    @at_revision
     async def ListDescendants(
         self, request: api.ListDescendantsRequest, context: Any
     ) -> api.ListDescendantsResponse:

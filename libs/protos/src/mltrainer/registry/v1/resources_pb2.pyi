@@ -717,7 +717,7 @@ class Promotion(_message.Message):
     reason: _builtins.str
     """Why."""
     decider: _builtins.str
-    """Who decided; empty while it waits or where nobody had to."""
+    """Who decided, `policy` where nobody had to; empty while it waits."""
     decision_reason: _builtins.str
     """Why it was decided so."""
     revision: _builtins.int
