@@ -58,7 +58,14 @@ def submit(
     priority: Annotated[int | None, typer.Option(help="Higher goes first.")] = None,
     propose_alias: Annotated[str, typer.Option(help="Alias to move if the gate passes.")] = "",
     request_id: Annotated[str, typer.Option(help="Same id, same training.")] = "",
+    queue: Annotated[str, typer.Option(help="Queue; `default` where left out.")] = "",
+    gpus: Annotated[float | None, typer.Option(help="GPUs of each worker; fractions are allowed.")] = None,
+    gpu_type: Annotated[str, typer.Option(help="Type of GPU; any where left out.")] = "",
+    workers: Annotated[int | None, typer.Option(help="Workers that start together or not at all.")] = None,
     follow: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say where, when and at what price; ask for nothing.")
+    ] = False,
     timeout_s: TimeoutOption = 600.0,
 ) -> None:
     """Ask for a training with a file, with options, or with both: options win."""
@@ -79,12 +86,21 @@ def submit(
         "resources": {
             "cpus": cpus,
             "memory_bytes": None if memory_gib is None else round(memory_gib * _GIB),
+            "gpus": gpus,
+            "gpu_type": gpu_type,
+            "gang_workers": workers,
         },
+        "queue": queue,
         "priority": priority,
         "propose_alias": propose_alias,
     }
     fields = merge({"owner": getpass.getuser()}, read_request_file(file) if file else {})
     request = to_request(merge(fields, options))
+    if dry_run:
+        from mltrainer_cli.training_preview import preview_training
+
+        preview_training(data, request, output)
+        return
     requested = call(data, lambda client: _submit(client, request))
     if follow:
         _watch(data, requested, timeout_s, output)
@@ -148,6 +164,9 @@ def why(data: DataOption, training: TrainingArgument, output: OutputOption = Out
     print_line(f"{found['training']}: {found['message'] or found['reason']}")
     if found["queue_position"]:
         print_line(f"Position in its queue: {found['queue_position']}.")
+    if found.get("latest_start_time"):
+        early, late = to_second(found["earliest_start_time"]), to_second(found["latest_start_time"])
+        print_line(f"Expected to start between {early} and {late}.")
     for blocking in found["blocking_trainings"]:
         print_line(f"Behind {blocking}.")
 
