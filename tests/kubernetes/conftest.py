@@ -1,4 +1,4 @@
-"""One real cluster for all tests of this folder, a namespace for each test."""
+"""A namespace of the real cluster for each test."""
 
 import asyncio
 import itertools
@@ -12,37 +12,16 @@ from typing import Any
 import pytest
 from mltrainer_common.clock import SystemClock
 from mltrainer_testkit.execution_backends import order_of
-from mltrainer_testkit.go_programs import ProgramNotFoundError
-from mltrainer_testkit.kubernetes import NODE, TEST_IMAGE, Cluster, find_or_build_cluster, node_obstacle
+from mltrainer_testkit.kubernetes import NODE, TEST_IMAGE, Cluster
 from mltrainer_trainer.adapters.kubernetes.backend import ClusterView, KubernetesBackend
 from mltrainer_trainer.adapters.kubernetes.client import RestClusterApi, open_api
 from mltrainer_trainer.adapters.kubernetes.job import job_name
 from mltrainer_trainer.adapters.kubernetes.profile import JobProfile
 from mltrainer_trainer.domain.attempt import Placement
 
-COMPONENTS = Path(__file__).parents[2] / "scripts" / "kubernetes" / "components"
 SHELL = ("sh", "-c", 'eval "$(base64 -d "$0/order.b64")"')
 PREFIX = "nodes/test."
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Starts the control plane and a node; skips with the reason where there is none to be had."""
-    if "kubernetes" not in request.config.option.markexpr:
-        pytest.skip("takes minutes, and builds Kubernetes first: choose it with -m kubernetes")
-    if obstacle := node_obstacle():
-        pytest.skip(obstacle)
-    try:
-        found = find_or_build_cluster(COMPONENTS, tmp_path_factory.mktemp("cluster"))
-    except ProgramNotFoundError as error:
-        pytest.skip(str(error))
-    try:
-        found.start_control_plane()
-        found.start_node()
-        yield found
-    finally:
-        found.stop()
 
 
 @dataclass(slots=True)
@@ -150,18 +129,11 @@ async def _cancelled_at_the_end() -> AsyncIterator[list[asyncio.Task[None]]]:
 
 
 @pytest.fixture
-def machine(cluster: Cluster) -> Iterator[KubernetesMachine]:
+def machine(kubernetes_cluster: Cluster) -> Iterator[KubernetesMachine]:
     """Gives an empty namespace of a cluster in good order, and leaves it so."""
     namespace = f"test-{next(_numbers)}"
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-    cluster.request("POST", "/api/v1/namespaces", body)
-    account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
-    cluster.wait(lambda: cluster.exists(account), "service account")
-    yield KubernetesMachine(cluster, namespace)
-    cluster.signal("kubelet", signal.SIGCONT)
-    cluster.wait(cluster.node_is_ready, "node")
-    options = "propagationPolicy=Background&gracePeriodSeconds=0"
-    for path in (f"/apis/batch/v1/namespaces/{namespace}/jobs", f"/api/v1/namespaces/{namespace}/pods"):
-        cluster.request("DELETE", f"{path}?{options}")
-    pods = f"/api/v1/namespaces/{namespace}/pods"
-    cluster.wait(lambda: not cluster.get(pods).get("items"), "pods to be gone", timeout_s=30)
+    kubernetes_cluster.add_namespace(namespace)
+    yield KubernetesMachine(kubernetes_cluster, namespace)
+    kubernetes_cluster.signal("kubelet", signal.SIGCONT)
+    kubernetes_cluster.wait(kubernetes_cluster.node_is_ready, "node")
+    kubernetes_cluster.empty_namespace(namespace)

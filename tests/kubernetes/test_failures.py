@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
 GPU_TYPE = "nvidia.com/gpu.product"
 _DEPLOY = Path(__file__).parents[2] / "deploy" / "kubernetes"
 MANIFESTS = [(_DEPLOY / name).read_text() for name in ("namespace.yaml", "trainer-rbac.yaml")]
+EXAMPLE = (_DEPLOY / "attempt-pod.yaml").read_text()
 Machine = Any  # fixtures are not importable; see conftest.py
 
 
@@ -226,3 +227,23 @@ async def test_the_shipped_rights_suffice_in_a_namespace_that_restricts_its_pods
     assert ended.exit_code == 3
     assert b"no such column" in output
     assert nodes == ["nodes/test.real"]
+
+
+async def test_the_example_for_pods_brings_the_key_of_the_tokens_for_its_owner_alone(
+    machine: Machine,
+) -> None:
+    secret = {"metadata": {"name": "mltrainer-token-key"}, "stringData": {"token.key": "k" * 64}}
+    await machine.ask("POST", f"/api/v1/namespaces/{machine.namespace}/secrets", secret)
+    fields = yaml.safe_load(EXAMPLE)
+    fields["initContainers"][0]["image"] = machine.profile.image
+    shell = 'file=$MLTRAINER_TOKEN_KEY_FILE; test -O "$file" && ls -l "$file" && cat "$file"'
+    placement = replace(place(Program.SAY_USER, "keyed"), spec=shell.encode())
+    async with machine.trainer(replace(machine.profile, pod=fields)) as backend:
+        await start(backend, placement)
+        ended = await reached(machine, backend, attempt_of(placement), Ended)
+        output = (await backend.read_output(attempt_of(placement), 1000)).decode()
+
+    assert isinstance(ended, Ended)
+    assert ended.reason is EndReason.SUCCEEDED, output
+    assert output.startswith("-rw-------")
+    assert output.endswith("k" * 64)

@@ -17,23 +17,33 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mltrainer_testkit.go_programs import GoProgram
+from mltrainer_testkit.kubernetes_host import (
+    BRIDGES,
+    CNI_PLUGINS,
+    CONTAINERD,
+    NETWORK,
+    NODE_ADDRESS,
+    ClusterError,
+    end_containers,
+    issue,
+    make_bridges,
+    openssl,
+    run,
+    succeeds,
+    unmount_below,
+)
 from mltrainer_testkit.oci_image import write_image
 
 BUILD_TIMEOUT_S = 3_600.0
 NODE = "real"
 TEST_IMAGE = "mltrainer.test/shell:1"
-POD_GATEWAY = "10.244.0.1"
-_NODE_ADDRESS = "10.99.0.1"
-_BRIDGE = "mlt-node"
-_PODS_BRIDGE = "mlt-pods"
 _PAUSE_IMAGE = "mltrainer.test/pause:1"
-_CNI_PLUGINS = Path("/usr/lib/cni")
 _BUILDER = "python -m mltrainer_testkit.kubernetes"
 _COMPONENTS = GoProgram("kubernetes-components", ".", "MLTRAINER_TEST_KUBERNETES", _BUILDER)
 _PAUSE = GoProgram("kubernetes-pause", "./pause", "MLTRAINER_TEST_PAUSE", _BUILDER)
@@ -45,16 +55,12 @@ _USERS = {
 }
 
 
-class ClusterError(Exception):
-    """The cluster cannot be started here; the text says why."""
-
-
 def node_obstacle() -> str:
     """Says why no real node can be started here; empty where one can."""
     if os.geteuid() != 0:
         return "a node needs root"
     missing = [name for name in ("containerd", "runc", "ctr", "ip", "busybox") if shutil.which(name) is None]
-    if not _CNI_PLUGINS.joinpath("bridge").exists():
+    if not CNI_PLUGINS.joinpath("bridge").exists():
         missing.append("containernetworking-plugins")
     return f"a node needs {', '.join(missing)}" if missing else ""
 
@@ -182,7 +188,7 @@ class Cluster:
         """
         if obstacle := node_obstacle():
             raise ClusterError(obstacle)
-        _make_bridge()
+        make_bridges()
         socket_path = self._start_containerd()
         self._import_images(socket_path)
         self._write_kubelet_configuration(socket_path)
@@ -199,7 +205,7 @@ class Cluster:
                 f"--hostname-override={NODE}",
                 f"--root-dir={self.state}/kubelet",
                 f"--cert-dir={self.state}/kubelet/pki",
-                f"--node-ip={_NODE_ADDRESS}",
+                f"--node-ip={NODE_ADDRESS}",
             ],
         )
         self.wait(self.node_is_ready, "node", timeout_s=90)
@@ -210,28 +216,41 @@ class Cluster:
         return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
 
     def _start_containerd(self) -> Path:
-        # The path of a socket is bounded; the state directory of a test is not.
-        run = Path("/run") / f"mlt-{os.getpid()}"
-        run.mkdir(exist_ok=True)
+        runtime = _runtime_directory()
+        runtime.mkdir(exist_ok=True)
         (self.state / "cni").mkdir(exist_ok=True)
-        (self.state / "cni" / "10-pods.conflist").write_text(json.dumps(_NETWORK))
+        (self.state / "cni" / "10-pods.conflist").write_text(json.dumps(NETWORK))
         configuration = self.state / "containerd.toml"
         configuration.write_text(
-            _CONTAINERD.format(state=self.state, run=run, pause=_PAUSE_IMAGE, plugins=_CNI_PLUGINS)
+            CONTAINERD.format(state=self.state, run=runtime, pause=_PAUSE_IMAGE, plugins=CNI_PLUGINS)
         )
         self._start_program("containerd", ["containerd", "--config", str(configuration)])
-        address = run / "containerd.sock"
-        self.wait(lambda: _succeeds("ctr", "-a", str(address), "version"), "containerd")
+        address = runtime / "containerd.sock"
+        self.wait(lambda: succeeds("ctr", "-a", str(address), "version"), "containerd")
         return address
 
     def _import_images(self, address: Path) -> None:
         shell = Path(shutil.which("busybox") or "")
-        tools = ("sh", "cat", "sleep", "base64", "head", "tail", "tr", "cut", "test", "touch", "id", "echo")
+        tools = (
+            "sh",
+            "cat",
+            "sleep",
+            "base64",
+            "head",
+            "tail",
+            "tr",
+            "cut",
+            "test",
+            "touch",
+            "id",
+            "echo",
+            "ls",
+        )
         pause = write_image(self.state / "pause.tar", _PAUSE_IMAGE, {"/pause": self.pause}, entry="/pause")
         links = {f"/bin/{tool}": "/bin/busybox" for tool in tools}
         test = write_image(self.state / "shell.tar", TEST_IMAGE, {"/bin/busybox": shell}, links=links)
         for archive in (pause, test):
-            _run("ctr", "-a", str(address), "-n", "k8s.io", "images", "import", str(archive))
+            run("ctr", "-a", str(address), "-n", "k8s.io", "images", "import", str(archive))
 
     def _write_kubelet_configuration(self, address: Path) -> None:
         configuration = {
@@ -246,7 +265,7 @@ class Cluster:
             "cgroupDriver": "cgroupfs",
             "containerRuntimeEndpoint": f"unix://{address}",
             "failSwapOn": False,
-            "address": _NODE_ADDRESS,
+            "address": NODE_ADDRESS,
             "port": _free_port(),
             "healthzPort": 0,
             "imageGCHighThresholdPercent": 100,
@@ -267,27 +286,37 @@ class Cluster:
             if process is None:
                 continue
             if name == "containerd":
-                _end_containers(Path("/run") / f"mlt-{os.getpid()}")
+                end_containers(_runtime_directory())
             process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        _unmount_below(self.state, Path("/run") / f"mlt-{os.getpid()}")
-        shutil.rmtree(Path("/run") / f"mlt-{os.getpid()}", ignore_errors=True)
-        for bridge in (_BRIDGE, _PODS_BRIDGE):
+        unmount_below(self.state, _runtime_directory())
+        shutil.rmtree(_runtime_directory(), ignore_errors=True)
+        for bridge in BRIDGES:
             subprocess.run(["ip", "link", "delete", bridge], capture_output=True, check=False)
 
     def _delete_pods(self) -> None:
-        if "apiserver" not in self.processes:
-            return
+        if "apiserver" in self.processes:
+            for namespace in self.get("/api/v1/namespaces").get("items", []):
+                self.empty_namespace(namespace["metadata"]["name"])
+
+    def add_namespace(self, name: str) -> None:
+        """Makes a namespace that takes pods."""
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        self.request("POST", "/api/v1/namespaces", body)
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        self.wait(lambda: self.exists(account), "service account")
+
+    def empty_namespace(self, name: str) -> None:
+        """Removes all jobs and pods of a namespace."""
         options = "propagationPolicy=Background&gracePeriodSeconds=0"
-        for namespace in self.get("/api/v1/namespaces").get("items", []):
-            name = namespace["metadata"]["name"]
-            self.request("DELETE", f"/apis/batch/v1/namespaces/{name}/jobs?{options}")
-            self.request("DELETE", f"/api/v1/namespaces/{name}/pods?{options}")
-        self.wait(lambda: not self.get("/api/v1/pods").get("items"), "pods to be gone", timeout_s=15)
+        pods = f"/api/v1/namespaces/{name}/pods"
+        self.request("DELETE", f"/apis/batch/v1/namespaces/{name}/jobs?{options}")
+        self.request("DELETE", f"{pods}?{options}")
+        self.wait(lambda: not self.get(pods).get("items"), "pods to be gone", timeout_s=30)
 
     def exists(self, path: str) -> bool:
         """Tells whether the API server answers a path."""
@@ -350,13 +379,13 @@ class Cluster:
     def _write_credentials(self) -> None:
         pki = self.state / "pki"
         pki.mkdir(parents=True, exist_ok=True)
-        _openssl("genrsa", "-out", f"{pki}/accounts.key", "2048")
-        _openssl(
+        openssl("genrsa", "-out", f"{pki}/accounts.key", "2048")
+        openssl(
             *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test-ca"),
             *("-keyout", f"{pki}/ca.key", "-out", f"{pki}/ca.crt"),
         )
-        _issue(pki, "server", "/CN=kube-apiserver", "subjectAltName=IP:127.0.0.1,DNS:localhost")
-        _issue(pki, "kubelet-client", "/O=system:masters/CN=kube-apiserver", "extendedKeyUsage=clientAuth")
+        issue(pki, "server", "/CN=kube-apiserver", "subjectAltName=IP:127.0.0.1,DNS:localhost")
+        issue(pki, "kubelet-client", "/O=system:masters/CN=kube-apiserver", "extendedKeyUsage=clientAuth")
         rows = [f'{self.tokens[name]},{user},{name},"{group}"' for name, (user, group) in _USERS.items()]
         (self.state / "tokens.csv").write_text("\n".join(rows) + "\n")
         for name, token in self.tokens.items():
@@ -396,85 +425,9 @@ def find_or_build_cluster(module: Path, state: Path) -> Cluster:
     return Cluster(components, _PAUSE.find_or_build(module, BUILD_TIMEOUT_S), state)
 
 
-_NETWORK: Mapping[str, object] = {
-    "cniVersion": "0.4.0",
-    "name": "pods",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": _PODS_BRIDGE,
-            "isGateway": True,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.0.0/24"}]]},
-        }
-    ],
-}
-# Without CAP_SYS_RESOURCE the scores that the kubelet asks for cannot be set.
-_CONTAINERD = """version = 2
-root = "{state}/containerd"
-state = "{run}/containerd"
-[grpc]
-  address = "{run}/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{pause}"
-  stream_server_address = "127.0.0.1"
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{plugins}"
-    conf_dir = "{state}/cni"
-"""
-
-
-def _make_bridge() -> None:
-    # A kubelet takes no loopback address for its node.
-    if _succeeds("ip", "link", "show", _BRIDGE):
-        return
-    _run("ip", "link", "add", _BRIDGE, "type", "bridge")
-    _run("ip", "addr", "add", f"{_NODE_ADDRESS}/32", "dev", _BRIDGE)
-    _run("ip", "link", "set", _BRIDGE, "up")
-
-
-def _end_containers(run: Path) -> None:
-    control = ["ctr", "-a", str(run / "containerd.sock"), "-n", "k8s.io", "tasks"]
-    listed = subprocess.run([*control, "ls", "-q"], capture_output=True, check=False, text=True)
-    for task in listed.stdout.split():
-        subprocess.run([*control, "kill", "-s", "9", task], capture_output=True, check=False)
-    if listed.stdout:
-        time.sleep(1)
-
-
-def _unmount_below(*roots: Path) -> None:
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for mount in sorted(mounts, reverse=True):
-        if any(mount.startswith(f"{root}/") for root in roots):
-            subprocess.run(["umount", mount], capture_output=True, check=False)
-
-
-def _issue(pki: Path, name: str, subject: str, extension: str) -> None:
-    extensions = pki / f"{name}.ext"
-    extensions.write_text(extension)
-    request = pki / f"{name}.csr"
-    _openssl(
-        *("req", "-newkey", "rsa:2048", "-nodes", "-subj", subject),
-        *("-keyout", f"{pki}/{name}.key", "-out", str(request)),
-    )
-    _openssl(
-        *("x509", "-req", "-in", str(request), "-days", "2", "-extfile", str(extensions)),
-        *("-CA", f"{pki}/ca.crt", "-CAkey", f"{pki}/ca.key", "-CAcreateserial", "-out", f"{pki}/{name}.crt"),
-    )
-
-
-def _openssl(*arguments: str) -> None:
-    _run("openssl", *arguments)
-
-
-def _run(*arguments: str) -> None:
-    done = subprocess.run(arguments, capture_output=True, check=False, text=True)
-    if done.returncode:
-        raise ClusterError(f"{' '.join(arguments[:3])} failed: {done.stderr.strip()[-500:]}")
-
-
-def _succeeds(*arguments: str) -> bool:
-    return subprocess.run(arguments, capture_output=True, check=False).returncode == 0
+def _runtime_directory() -> Path:
+    # The path of a socket is bounded; the state directory of a test is not.
+    return Path("/run") / f"mlt-{os.getpid()}"
 
 
 def _free_port() -> int:

@@ -2,7 +2,7 @@
 
 `fake_broker`, `manual_clock`; `kafka` (bootstrap servers of a real broker, once per session);
 `postgres_server_url`; `postgres_url` (an empty database); `database_url` (an empty database: the test runs on
-SQLite and on PostgreSQL).
+SQLite and on PostgreSQL); `kubernetes_cluster` (a real control plane and node, once per session).
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from mltrainer_testkit.clocks import ManualClock
     from mltrainer_testkit.fake_broker import FakeBroker
+    from mltrainer_testkit.kubernetes import Cluster
 
 
 @pytest.fixture
@@ -68,3 +69,28 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/test.db"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def kubernetes_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Cluster"]:
+    """Gives a cluster to tests chosen by their marker; skips, with the reason, where there is none."""
+    from mltrainer_testkit.go_programs import ProgramNotFoundError
+    from mltrainer_testkit.kubernetes import find_or_build_cluster, node_obstacle
+
+    if "kubernetes" not in request.config.option.markexpr.replace("not kubernetes", ""):
+        pytest.skip("takes minutes, and builds Kubernetes first: choose it with -m kubernetes")
+    if obstacle := node_obstacle():
+        pytest.skip(obstacle)
+    components = request.config.rootpath / "scripts" / "kubernetes" / "components"
+    try:
+        cluster = find_or_build_cluster(components, tmp_path_factory.mktemp("cluster"))
+    except ProgramNotFoundError as error:
+        pytest.skip(str(error))
+    try:
+        cluster.start_control_plane()
+        cluster.start_node()
+        yield cluster
+    finally:
+        cluster.stop()
