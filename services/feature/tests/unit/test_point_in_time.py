@@ -24,7 +24,7 @@ from mltrainer_feature.adapters.offline.requests import (
     check_entity_columns,
 )
 
-CASES = int(os.environ.get("MLTRAINER_LEAKAGE_CASES", "300"))
+CASES = int(os.environ.get("MLTRAINER_LEAKAGE_CASES", "240"))
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 KEYS = ("symbol", "venue")

@@ -16,6 +16,7 @@ import polars as pl
 EVENT = "__event"
 CREATED = "__created"
 TIME = "__time"
+_NOWHERE = -1
 
 History: TypeAlias = pl.DataFrame
 """Join keys, `__event` and, where creation is recorded, `__created`."""
@@ -46,7 +47,7 @@ def newest_known(moments: Moments, history: History, rule: Rule) -> pl.Series:
     if rule.max_age_ns is not None:
         is_young = pl.col("event") >= pl.col(TIME) - rule.max_age_ns
         found = found.with_columns(row=pl.when(is_young).then("row"))
-    return found.sort("place")["row"]
+    return _in_place(found["place"], found["row"])
 
 
 def newest_of_each_key(history: History, rule: Rule) -> pl.Series:
@@ -94,6 +95,14 @@ def _ranked(history: History, rule: Rule) -> tuple[pl.DataFrame, pl.DataFrame]:
     distinct = rows.select(keys).unique().with_columns(code=pl.int_range(pl.len(), dtype=pl.Int64))
     ranked = rows.drop(keys).with_columns(code=_codes_of(rows, distinct)).sort("event", "created", "row")
     return distinct, ranked.with_columns(rank=pl.int_range(pl.len(), dtype=pl.Int64)).drop("created")
+
+
+def _in_place(places: pl.Series, rows: pl.Series) -> pl.Series:
+    """Undoes a sort: a fraction of the cost of sorting by place."""
+    ordered = np.empty(len(rows), dtype=np.int64)
+    ordered[places.to_numpy()] = rows.fill_null(_NOWHERE).to_numpy()
+    found = pl.Series("row", ordered)
+    return found.set(found == _NOWHERE, None)
 
 
 def _codes_of(rows: pl.DataFrame, distinct: pl.DataFrame) -> pl.Series:

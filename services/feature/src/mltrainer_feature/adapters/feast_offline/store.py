@@ -31,11 +31,11 @@ from mltrainer_feature.adapters.feast_offline.definitions import (
 )
 from mltrainer_feature.adapters.feast_offline.job import PolarsRetrievalJob
 from mltrainer_feature.adapters.offline.entity_rows import (
+    TIME_COLUMN,
     EntityRows,
     UnusableEntityRowsError,
     rows_of_every_entity,
     rows_of_files,
-    rows_of_frame,
     rows_of_table,
 )
 from mltrainer_feature.adapters.offline.join import Workspace, join_features
@@ -156,7 +156,7 @@ class PolarsOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> PolarsRetrievalJob:
-        """Reads every row with an event time in a range."""
+        """Reads every row with an event time in a range, the newest last."""
         pull = _pull(
             config,
             data_source,
@@ -166,7 +166,7 @@ class PolarsOfflineStore(OfflineStore):
         )
         _check_join_keys(pull, join_key_columns, data_source)
         return PolarsRetrievalJob(
-            lambda: (_with_dummy(table, join_key_columns) for table in pull.tables()), config.repo_path
+            lambda: [_with_dummy(pull.in_order(created_timestamp_column), join_key_columns)], config.repo_path
         )
 
     @staticmethod
@@ -241,8 +241,15 @@ def _read_entities(given: object, repo_path: Path | None) -> EntityRows:
     if isinstance(given, pa.Table):
         return rows_of_table(given)
     if isinstance(given, pd.DataFrame):
-        return rows_of_frame(given)
+        return rows_of_table(_read_frame(given))
     raise UnusableEntityRowsError(f"entity_df is {type(given).__name__}: give a data frame or a Parquet path")
+
+
+def _read_frame(frame: pd.DataFrame) -> pa.Table:
+    """Reads a data frame; its times may be texts."""
+    if TIME_COLUMN in frame.columns and not pd.api.types.is_datetime64_any_dtype(frame[TIME_COLUMN]):
+        frame = frame.assign(**{TIME_COLUMN: pd.to_datetime(frame[TIME_COLUMN], utc=True)})
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
 
 
 def _path(name: str | None) -> Path | None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-import pandas as pd  # type: ignore[import-untyped]  # no stubs in the lock
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -68,13 +67,6 @@ def rows_of_table(table: pa.Table) -> EntityRows:
     """
     name = find_time_column(table.schema)
     return EntityRows(table, name, table.num_rows, table.nbytes, *_span([table], name))
-
-
-def rows_of_frame(frame: pd.DataFrame) -> EntityRows:
-    """Takes a data frame; its times may be texts."""
-    if TIME_COLUMN in frame.columns and not pd.api.types.is_datetime64_any_dtype(frame[TIME_COLUMN]):
-        frame = frame.assign(**{TIME_COLUMN: pd.to_datetime(frame[TIME_COLUMN], utc=True)})
-    return rows_of_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None))
 
 
 def rows_of_files(location: Location) -> EntityRows:

@@ -34,6 +34,13 @@ class Pull:
         for table in batches(self.dataset, self.columns, condition):
             yield self._exactly(table)
 
+    def in_order(self, created_column: str | None) -> pa.Table:
+        """Returns the rows by event time and created time: who writes one by one ends with the newest."""
+        rows = pa.concat_tables(self.tables())
+        history = read_history(rows, [], self.event_column, created_column)
+        order = history.select(pl.arg_sort_by(history.columns, maintain_order=True)).to_series()
+        return rows.take(order.to_arrow())
+
     def newest(self, keys: Sequence[str], created_column: str | None) -> pa.Table:
         """Returns the newest row of each key, whenever it became known; holds one row a key and some more."""
         kept: list[pa.Table] = []
