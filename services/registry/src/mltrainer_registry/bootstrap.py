@@ -40,6 +40,7 @@ from mltrainer_registry.application.promote_version import (
     DecidePromotionHandler,
     RequestPromotionHandler,
 )
+from mltrainer_registry.application.prune_changes import PruneChangesHandler
 from mltrainer_registry.application.reach_revision import ReachRevisionHandler
 from mltrainer_registry.application.read_models import (
     DownloadArtifactHandler,
@@ -58,6 +59,7 @@ from mltrainer_registry.entrypoints.follow import follow, follow_to
 from mltrainer_registry.entrypoints.garbage import GarbageLoop, GarbageMetrics
 from mltrainer_registry.entrypoints.governance_api import GovernanceUseCases
 from mltrainer_registry.entrypoints.grpc_api import RegistryApi, RegistryUseCases
+from mltrainer_registry.entrypoints.prune import prune_again_and_again
 from mltrainer_registry.entrypoints.search_api import SearchUseCases
 from mltrainer_registry.settings import RegistrySettings
 from mltrainer_registry.wire.errors import to_rpc_error
@@ -115,6 +117,8 @@ async def assemble(
     garbage = GarbageLoop(
         use_cases.collect_garbage, GarbageMetrics(context.telemetry.registry), settings.garbage_interval_s
     )
+    retention = timedelta(seconds=settings.change_retention_s)
+    prune = PruneChangesHandler(unit_of_work, context.clock, retention)
     return ServiceParts(
         servicers=[partial(add_RegistryServiceServicer_to_server, RegistryApi(use_cases))],
         roles=ROLES,
@@ -123,6 +127,7 @@ async def assemble(
             "relay": relay.run,
             "consumer": partial(broker.consume, group),
             "follower": partial(follow, follower, settings.change_poll_s),
+            "pruner": partial(prune_again_and_again, prune, settings.change_prune_interval_s),
             **({"garbage": garbage.run} if settings.garbage_interval_s else {}),
         },
         limits=_LIMITS,

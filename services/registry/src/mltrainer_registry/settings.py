@@ -20,6 +20,8 @@ class RegistrySettings(BaseSettings):
         max_watchers: Watchers that one instance follows at a time.
         buffered_changes: How many changes a watcher may fall behind before it is cut off.
         change_poll_s: Seconds between looks at what other instances have changed.
+        change_retention_s: Entries of the change log that later ones have overtaken are kept for so long.
+        change_prune_interval_s: Seconds between looks for older ones.
         max_revision_wait_s: Longest that a read waits for its `min_revision`, whatever its deadline.
     """
 
@@ -37,4 +39,6 @@ class RegistrySettings(BaseSettings):
     max_watchers: int = Field(default=256, gt=0)
     buffered_changes: int = Field(default=1_024, gt=0)
     change_poll_s: float = Field(default=0.25, gt=0)
+    change_retention_s: float = Field(default=30 * 86_400.0, gt=0)
+    change_prune_interval_s: float = Field(default=3_600.0, gt=0)
     max_revision_wait_s: float = Field(default=10.0, gt=0)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, assert_never
 
 from mltrainer_common.database import Database, upsert
 from mltrainer_common.telemetry import current_traceparent
 from mltrainer_messaging.outbox import SqlOutbox
-from sqlalchemy import Select, and_, insert, select, union_all, update
+from sqlalchemy import CompoundSelect, Select, and_, delete, func, insert, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters import tables
@@ -39,6 +40,7 @@ from mltrainer_registry.domain.changes import (
     VersionCreated,
     VersionUpdated,
 )
+from mltrainer_registry.domain.errors import RevisionPrunedError
 from mltrainer_registry.domain.names import VersionName
 from mltrainer_registry.domain.promotions import Promotion
 from mltrainer_registry.domain.versions import Model, ModelVersion
@@ -77,6 +79,24 @@ class SqlChangeLog:
         if self._rows:
             await insert_rows(self._connection, tables.change, self._rows)
             await self._connection.execute(update(tables.registry_head).values(revision=self._last_revision))
+
+    async def prune(self, before_time: datetime, limit: int) -> int | None:
+        """Forgets overtaken entries from before a time, within so many revisions."""
+        head, change = tables.registry_head, tables.change
+        newest, pruned = (
+            await self._connection.execute(select(head.c.revision, head.c.pruned_revision))
+        ).one()
+        kept = select(func.min(change.c.revision)).where(change.c.change_time >= before_time)
+        first_kept = (await self._connection.execute(kept)).scalar_one() or newest + 1
+        up_to = min(pruned + limit, first_kept - 1)
+        if up_to <= pruned:
+            return None
+        overtaken = change.c.revision.between(pruned + 1, up_to) & change.c.revision.not_in(
+            _standing(pruned, up_to)
+        )
+        forgotten = await self._connection.execute(delete(change).where(overtaken))
+        await self._connection.execute(update(head).values(pruned_revision=up_to))
+        return forgotten.rowcount
 
     async def record_versions(self, created: Sequence[tuple[ModelVersion, Context]]) -> None:
         """Records the creation of versions, each with the trace of its context."""
@@ -265,30 +285,43 @@ class SqlChangeReader:
 
     async def changes(self, after: int, limit: int) -> Sequence[LoggedChange]:
         """Returns the changes after a revision, oldest first."""
-        return await self._read(select(tables.change).where(tables.change.c.revision > after), limit)
+        async with self.database.snapshot() as connection:
+            pruned = (await connection.execute(select(tables.registry_head.c.pruned_revision))).scalar_one()
+            if after < pruned:
+                raise RevisionPrunedError(after, pruned)
+            return await _read(
+                connection, select(tables.change).where(tables.change.c.revision > after), limit
+            )
 
     async def present_state(self, after: int, up_to: int, limit: int) -> Sequence[LoggedChange]:
         """Returns, of the changes in a range, those not overtaken by a later one of the same resource."""
-        columns: list[Any] = [
-            tables.model_version.c.state_revision,
-            tables.alias.c.revision,
-            tables.model.c.details_revision,
-            tables.promotion.c.revision,
-            tables.gate_policy_change.c.revision,
-        ]
-        in_range = [
-            select(column).where(column.between(after + 1, up_to)).order_by(column).limit(limit)
-            for column in columns
-        ]
-        latest = union_all(*(one.subquery().select() for one in in_range))
-        return await self._read(select(tables.change).where(tables.change.c.revision.in_(latest)), limit)
-
-    async def _read(self, statement: Select[Any], limit: int) -> Sequence[LoggedChange]:
+        latest = _standing(after, up_to, limit)
         async with self.database.snapshot() as connection:
-            ordered = statement.order_by(tables.change.c.revision).limit(limit)
-            rows = (await connection.execute(ordered)).all()
-            found = await find_resources(connection, rows)
-        return [LoggedChange(row.revision, found.get(row.revision), row.traceparent) for row in rows]
+            return await _read(
+                connection, select(tables.change).where(tables.change.c.revision.in_(latest)), limit
+            )
+
+
+async def _read(connection: AsyncConnection, statement: Select[Any], limit: int) -> Sequence[LoggedChange]:
+    rows = (await connection.execute(statement.order_by(tables.change.c.revision).limit(limit))).all()
+    found = await find_resources(connection, rows)
+    return [LoggedChange(row.revision, found.get(row.revision), row.traceparent) for row in rows]
+
+
+def _standing(after: int, up_to: int, limit: int | None = None) -> CompoundSelect[Any]:
+    """Selects the revisions in a range that left something behind which no later one has changed."""
+    columns: list[Any] = [
+        tables.model_version.c.state_revision,
+        tables.alias.c.revision,
+        tables.model.c.details_revision,
+        tables.promotion.c.revision,
+        tables.gate_policy_change.c.revision,
+    ]
+    in_range = [
+        select(column).where(column.between(after + 1, up_to)).order_by(column).limit(limit)
+        for column in columns
+    ]
+    return union_all(*(one.subquery().select() for one in in_range))
 
 
 async def _head(connection: AsyncConnection) -> int:

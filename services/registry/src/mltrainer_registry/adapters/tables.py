@@ -21,6 +21,7 @@ registry_head = Table(
     _metadata,
     Column("id", Integer, primary_key=True),
     Column("revision", BigInteger, nullable=False),
+    Column("pruned_revision", BigInteger, nullable=False),
 )
 model = Table(
     "model",

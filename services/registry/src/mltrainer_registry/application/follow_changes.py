@@ -9,6 +9,7 @@ from mltrainer_registry.domain.aliases import Alias
 from mltrainer_registry.domain.changes import LoggedChange, Progress
 from mltrainer_registry.domain.errors import (
     AliasNotFoundError,
+    RevisionPrunedError,
     VersionNotFoundError,
     WatcherTooSlowError,
 )
@@ -52,7 +53,15 @@ class ChangeFollower:
             return
         async with self._turn:
             while revision is None or self._revision < revision:
-                changes = await self._log.changes(self._revision, _BATCH)
+                try:
+                    changes = await self._log.changes(self._revision, _BATCH)
+                except RevisionPrunedError:
+                    # Nobody has followed the log for longer than it is kept: watchers must begin anew.
+                    self._recent.clear()
+                    self._versions.clear()
+                    await self.load()
+                    self._wake()
+                    continue
                 self._apply(changes)
                 if len(changes) < _BATCH:
                     return
@@ -126,6 +135,9 @@ class ChangeFollower:
                     self._hold(version)
             self._recent.append(change)
         self._revision = changes[-1].revision
+        self._wake()
+
+    def _wake(self) -> None:
         # Everybody who waits holds this event; those who come later wait for the next one.
         self._advanced.set()
         self._advanced = asyncio.Event()

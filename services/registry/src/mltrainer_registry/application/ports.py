@@ -201,6 +201,13 @@ class ChangeLog(Protocol):
         """Applies a change to the state, appends it to the log and adds its event to the outbox."""
         ...
 
+    async def prune(self, before_time: datetime, limit: int) -> int | None:
+        """Forgets overtaken entries from before a time, within so many revisions.
+
+        Returns how many were forgotten; None when there is nothing left to look at.
+        """
+        ...
+
     async def record_versions(self, created: Sequence[tuple[ModelVersion, Context]]) -> None:
         """Records the creation of versions, each with the trace of its context."""
         ...
@@ -300,7 +307,11 @@ class ChangeReader(Protocol):
         ...
 
     async def changes(self, after: int, limit: int) -> Sequence[LoggedChange]:
-        """Returns the changes after a revision, oldest first."""
+        """Returns the changes after a revision, oldest first.
+
+        Raises:
+            RevisionPrunedError: Some of them were forgotten.
+        """
         ...
 
     async def present_state(self, after: int, up_to: int, limit: int) -> Sequence[LoggedChange]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mltrainer_registry.application.follow_changes import ChangeFollower
 from mltrainer_registry.application.ports import ChangeReader
 from mltrainer_registry.domain.changes import LoggedChange
-from mltrainer_registry.domain.errors import TooManyWatchersError
+from mltrainer_registry.domain.errors import RevisionPrunedError, TooManyWatchersError
 
 _PAGE = 200
 
@@ -43,7 +43,7 @@ class WatchModelsHandler:
         with self._counted():
             await self.follower.catch_up()
             up_to = self.follower.revision
-            is_new = from_revision <= 0 or from_revision > up_to
+            is_new = from_revision <= 0 or from_revision > up_to or await self._is_pruned(from_revision)
             seen = 0 if is_new else from_revision
             while changes := await self._missed(seen, up_to, is_new=is_new):
                 for change in changes:
@@ -60,6 +60,13 @@ class WatchModelsHandler:
                             yield change
                 else:
                     yield Bookmark(seen)
+
+    async def _is_pruned(self, revision: int) -> bool:
+        try:
+            _ = await self.log.changes(revision, 1)
+        except RevisionPrunedError:
+            return True
+        return False
 
     async def _missed(self, seen: int, up_to: int, *, is_new: bool) -> Sequence[LoggedChange]:
         if seen >= up_to:

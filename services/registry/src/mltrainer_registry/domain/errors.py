@@ -257,6 +257,14 @@ class RevisionNotReachedError(RegistryError):
 
 
 @dataclass(eq=False)
+class RevisionPrunedError(RegistryError):
+    """Changes after this revision were forgotten; a watch from the beginning shows the present state."""
+
+    revision: int
+    pruned_revision: int
+
+
+@dataclass(eq=False)
 class WatcherTooSlowError(RegistryError):
     """A watcher has fallen behind the buffer; it may resume from the revision it has seen."""
 

@@ -155,6 +155,10 @@ def _limit(error: errors.RegistryError) -> RpcError | None:
             message = f"this replica knows revision {known}, not yet {wanted}: ask again"
             facts = {"min_revision": str(wanted), "revision": str(known)}
             return _refuse("DEADLINE_EXCEEDED", "REVISION_NOT_REACHED", message, **facts)
+        case errors.RevisionPrunedError(revision=revision, pruned_revision=pruned):
+            message = f"changes up to {pruned} are forgotten, not only up to {revision}: watch from 0"
+            facts = {"revision": str(revision), "pruned_revision": str(pruned)}
+            return _refuse("OUT_OF_RANGE", "REVISION_PRUNED", message, **facts)
         case errors.TooManyWatchersError(limit=limit):
             message = f"this instance follows {limit} watchers already: try another one"
             return _refuse(code, "TOO_MANY_WATCHERS", message, limit=str(limit))
