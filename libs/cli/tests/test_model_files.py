@@ -25,6 +25,7 @@ from mltrainer_models.signatures import create_key, public_key, sign_manifest
 pytestmark = pytest.mark.integration
 
 READY_TIMEOUT_S = 60.0
+MLFLOW_DATA = Path(__file__).parent / "mlflow_data"
 FILES = {"model.json": b'{"kind":"ridge"}', "arrays/w.npy": bytes(range(256)) * 36_000}
 
 
@@ -160,6 +161,36 @@ def test_garbage_is_collected_by_a_command(home: DataDirectory, capsys: pytest.C
 
     assert looked == collected
     assert (collected["scanned_count"], collected["garbage_count"]) == (3, 0)
+
+
+def test_an_mlflow_registry_is_taken_in_once_with_what_it_says(
+    away: DataDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path, content in json.loads((MLFLOW_DATA / "file_store.json").read_text()).items():
+        target = tmp_path / "store" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = content["base64"] if isinstance(content, dict) else content
+        target.write_text(text.replace("@ROOT@", str(tmp_path)))
+
+    first = ask(away, capsys, "import-mlflow", str(tmp_path / "store"))
+    again = ask(away, capsys, "import-mlflow", str(tmp_path / "store"))
+    shown = ask(away, capsys, "show", "churn-model")
+
+    assert (first["models"], first["imported"], first["present"], first["files"]) == (3, 4, 0, 17)
+    assert (again["imported"], again["present"], again["files"]) == (0, 4, 0)
+    assert {failure["subject"] for failure in first["failures"]} == {
+        "models/churn-model/aliases/champion",
+        "models/churn-model/aliases/old",
+    }
+    assert (shown["description"], shown["tags"]) == ("who leaves", {"team": "växjö"})
+    newest = shown["versions"][0]
+    assert (newest["description"], newest["tags"]) == ("round 1", {"stage": "x1"})
+    assert (newest["origin"]["version"], newest["origin"]["format"]) == (
+        "models/Churn Model/versions/2",
+        "opaque",
+    )
+    assert newest["origin"]["attributes"]["aliases"] == "Champion"
+    assert all(file["path"].startswith("mlflow/") for file in newest["manifest"]["files"])
 
 
 @pytest.mark.parametrize("version", ["nothing", "vol5@nobody", "vol5/99", "../vol5", "vol5/x"])

@@ -3,13 +3,14 @@
 import asyncio
 import tempfile
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mltrainer_cli.calls import call, full_name, to_json
-from mltrainer_cli.console import print_fields, print_line
+from mltrainer_cli.console import print_fields, print_line, print_rows
 from mltrainer_cli.data_directory import DataDirectory
 from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.options import DataOption, Output, OutputOption
@@ -36,6 +37,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("trust")(trust)
     app.command("export")(export)
     app.command("import")(import_archive)
+    app.command("import-mlflow")(import_mlflow)
     app.command("collect-garbage")(collect_garbage)
 
 
@@ -127,6 +129,42 @@ def import_archive(
     facts = {"version": found.name, "origin": origin, "trust": vouching.trust}
     print_fields({**facts, "trust_of_description": described.trust}, output)
     print_line(vouching.sentence, output)
+
+
+def import_mlflow(
+    data: DataOption,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="URL of a tracking server, `sqlite:///…`, a database file, or a folder such as `mlruns`.",
+            metavar="SOURCE",
+        ),
+    ],
+    output: OutputOption = Output.TABLE,
+    *,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with what MLflow keeps as `mlflow-artifacts:`.", file_okay=False, exists=True
+        ),
+    ] = None,
+) -> None:
+    """Take in the models, versions, aliases, tags and files of MLflow; again brings only what is new.
+
+    The files are kept as they are: nothing loads them, and no service serves them.
+    """
+    from mltrainer_cli.mlflow_import import MlflowImport, open_source
+
+    tell = partial(print_line, output=output)
+    summary = call(data, MlflowImport(open_source(source), artifacts, tell).run)
+    failures = summary.failures
+    if output is Output.JSON:
+        print_fields(summary.fields(), output)
+    else:
+        print_fields({**summary.fields(), "failures": len(failures)}, output)
+        print_rows(failures, ("subject", "reason"), output)
+    if failures and not summary.imported and not summary.present:
+        raise CliError(f"Nothing of {source} could be taken in.", ExitCode.REJECTED)
 
 
 def collect_garbage(
