@@ -99,9 +99,9 @@ def simulate_packing(
     order = arrivals(workload, gpus, demand_ratio, random)
     if known:
         run.learn(np.bincount(workload.tasks, minlength=len(workload.shapes)))
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     run.play(order, look_ahead, learning=not known)
-    return run.result(order, time.perf_counter() - started_s)
+    return run.result(order, time.process_time() - started_s)
 
 
 class _Run:

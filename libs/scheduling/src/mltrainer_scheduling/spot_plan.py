@@ -1,13 +1,16 @@
 """Expected cost to finish by a deadline on spot and on-demand machines: dynamic programming over a forecast.
 
-A tick on demand costs one. A start of either kind adds the changeover to the work left, which bills it.
+A tick on demand costs one. Spot may be taken back before its changeover is over, so each tick of that is a
+state of its own; a start on demand cannot fail and adds the changeover to the work left, which bills it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mltrainer_scheduling.jobs import Flags, Floats, Integers
 from mltrainer_scheduling.spot_forecast import PHASES, AvailabilityModel, beliefs
@@ -19,6 +22,9 @@ class Instance(IntEnum):
     NONE = 0
     SPOT = 1
     ON_DEMAND = 2
+
+
+_STARTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +65,14 @@ class JobStates:
 class CostToGo:
     """Expected cost after a tick, by what is done in it.
 
-    `ahead[ticks left // 2, model, phase, instance, work left // step]` holds every second tick; between them
-    it is read one tick and one unit of work earlier, where the slack is the same.
+    `ahead[ticks left // 2, model, phase, column, work left // step]` holds every second tick; between them it
+    is read one tick and one unit of work earlier, where the slack is the same. The columns are the instances,
+    and last spot after the first tick of its changeover.
     """
 
     terms: SpotTerms
     step: int
-    ahead: Floats
+    ahead: NDArray[np.float32]
     up_ticks: Floats
     up_share: Floats
     down_ticks: Floats
@@ -79,22 +86,36 @@ class CostToGo:
             np.where(up[:, None], self.up_share[model], self.down_share[model]),
             states.age,
         )
+        phase = np.where(up, 0, 2)
         costs = np.full((len(model), len(Instance)), np.inf)
         for action, price in zip(Instance, (0.0, self.terms.spot_ratio, 1.0), strict=True):
-            start = np.where(states.instance == action, states.changeover_left, self.terms.changeover_ticks)
-            billed = np.maximum(states.work_left + start - 1, 0)
-            left = states.work_left if action is Instance.NONE else billed
-            short, long = (self._read(states, np.where(up, 0, 2) + tail, action, left) for tail in (0, 1))
+            short, long = (self._after(states, phase + tail, action) for tail in (0, 1))
             costs[:, action] = price + belief[:, 0] * short + belief[:, 1] * long
         costs[~up, Instance.SPOT] = np.inf
         return costs
 
-    def _read(self, states: JobStates, phase: Integers, action: Instance, left: Integers) -> Floats:
+    def _after(self, states: JobStates, phase: Integers, action: Instance) -> Floats:
+        work, lead = states.work_left, self.terms.changeover_ticks
+        left = np.where(states.instance == action, states.changeover_left, lead)
+        match action:
+            case Instance.NONE:
+                return self._read(states, phase, action, work)
+            case Instance.ON_DEMAND:
+                return self._read(states, phase, action, np.maximum(work + left - 1, 0))
+            case Instance.SPOT:
+                ready = self._read(states, phase, action, np.where(left > 0, work, np.maximum(work - 1, 0)))
+                if lead <= 1:
+                    return ready
+                started = self._read(states, phase, _STARTED, work)
+                return np.asarray(ready + (started - ready) * np.maximum(left - 1, 0) / (lead - 1))
+        assert_never(action)
+
+    def _read(self, states: JobStates, phase: Integers, column: int, left: Integers) -> Floats:
         tick = min(max(states.ticks_left - 1, 0), 2 * len(self.ahead) - 1)
         place = np.clip((left - tick % 2) / self.step, 0, self.ahead.shape[-1] - 1.001)
         low = place.astype(np.int64)
         share = place - low
-        rows = (tick // 2, states.model, phase, int(action))
+        rows = (tick // 2, states.model, phase, int(column))
         return np.asarray(self.ahead[(*rows, low)] * (1.0 - share) + self.ahead[(*rows, low + 1)] * share)
 
 
@@ -105,12 +126,14 @@ def plan_costs(
     step = max(1, round(terms.work_ticks / points))
     grid = np.arange(-(-(terms.work_ticks + 2 * terms.changeover_ticks) // step) + 2) * step
     chances = np.array([model.transitions() for model in models])
-    value = _late(np.zeros((len(models), PHASES, len(Instance), len(grid))), grid, 0, terms)
-    ahead = np.empty((deadline_ticks // 2 + 1, *value.shape), np.float32)
+    columns = len(Instance) + terms.changeover_ticks
+    value = _late(np.zeros((len(models), PHASES, columns, len(grid))), grid, 0, terms)
+    kept = [*Instance, _STARTED + terms.changeover_ticks - 2 if terms.changeover_ticks > 1 else Instance.SPOT]
+    ahead = np.empty((deadline_ticks // 2 + 1, len(models), PHASES, len(kept), len(grid)), np.float32)
     for ticks in range(deadline_ticks + 1):
         expected = (chances @ value.reshape(len(models), PHASES, -1)).reshape(value.shape)
         if ticks % 2 == 0:
-            ahead[ticks // 2] = expected
+            ahead[ticks // 2] = expected[:, :, kept]
         value = _late(_step_back(expected, terms, step), grid, ticks + 1, terms)
     lengths = (
         np.array([getattr(model, name) for model in models])
@@ -120,20 +143,29 @@ def plan_costs(
 
 
 def _step_back(expected: Floats, terms: SpotTerms, step: int) -> Floats:
-    """Takes the best action of one tick, given what is expected after it."""
-    idle, run = expected[:, :, Instance.NONE], expected[:, :, Instance.SPOT :].copy()
-    run[..., 1:] -= (run[..., 1:] - expected[:, :, Instance.SPOT :, :-1]) / step
+    """Takes the best action of one tick, given what is expected after it.
+
+    Column `_STARTED + k` is spot with k + 1 ticks of its changeover left.
+    """
+    idle, run = expected[:, :, Instance.NONE], expected[:, :, Instance.SPOT : _STARTED].copy()
+    run[..., 1:] -= (run[..., 1:] - expected[:, :, Instance.SPOT : _STARTED, :-1]) / step
     run[..., 0] = 0.0
     run += np.array([terms.spot_ratio, 1.0])[:, None]
-    start = _with_changeover(run, terms.changeover_ticks, step)
     keep_spot, keep_on_demand = run[:, :, 0], run[:, :, 1]
-    start_spot, start_on_demand = start[:, :, 0].copy(), start[:, :, 1]
-    start_spot[:, 2:] = np.inf
+    start_on_demand = _with_changeover(keep_on_demand, terms.changeover_ticks, step)
+    wait = np.minimum(idle, start_on_demand)
     value = np.empty_like(expected)
-    value[:, :, Instance.NONE] = np.minimum(idle, np.minimum(start_spot, start_on_demand))
+    value[:, :, Instance.SPOT] = keep_spot
+    if terms.changeover_ticks:
+        value[:, :, _STARTED] = terms.spot_ratio + expected[:, :, Instance.SPOT]
+        value[:, :, _STARTED + 1 :] = terms.spot_ratio + expected[:, :, _STARTED:-1]
+    start_spot = value[:, :, -1 if terms.changeover_ticks else Instance.SPOT].copy()
+    start_spot[:, 2:] = np.inf
+    value[:, :2] = np.minimum(value[:, :2], wait[:, :2, None])
+    value[:, :, Instance.NONE] = np.minimum(wait, start_spot)
     value[:, :, Instance.ON_DEMAND] = np.minimum(keep_on_demand, np.minimum(idle, start_spot))
-    value[:, :, Instance.SPOT] = value[:, :, Instance.NONE]
-    value[:, :2, Instance.SPOT] = np.minimum(keep_spot, np.minimum(idle, start_on_demand))[:, :2]
+    value[:, 2:, Instance.SPOT] = value[:, 2:, Instance.NONE]
+    value[:, 2:, _STARTED:] = value[:, 2:, Instance.NONE, None]
     return value
 
 
@@ -151,9 +183,9 @@ def _with_changeover(cost: Floats, changeover_ticks: int, step: int) -> Floats:
 
 def _late(value: Floats, grid: Integers, ticks_left: int, terms: SpotTerms) -> Floats:
     """Charges what no longer fits twice, so that plans keep away from states the fallback would not save."""
-    for instances, start in ((slice(0, 2), terms.changeover_ticks), (slice(2, 3), 0)):
-        needed = grid + start
+    for column in range(value.shape[2]):
+        needed = grid + (0 if column == Instance.ON_DEMAND else terms.changeover_ticks)
         late = needed > ticks_left
-        value[:, :, instances, late] = needed[late] + (needed[late] - ticks_left)
+        value[:, :, column, late] = needed[late] + (needed[late] - ticks_left)
     value[..., 0] = 0.0
     return value

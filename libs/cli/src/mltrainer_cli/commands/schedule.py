@@ -14,6 +14,9 @@ from mltrainer_cli.console import print_json, print_rows
 from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.job_traces import read_history, read_jobs, read_nodes
 from mltrainer_cli.options import Output, OutputOption
+from mltrainer_cli.schedule_packing import simulate_packing
+from mltrainer_cli.schedule_spot import simulate_spot
+from mltrainer_cli.schedule_status import register
 
 if TYPE_CHECKING:
     from mltrainer_scheduling.nodes import Node
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from mltrainer_scheduling.snapshot import History
 
 app = typer.Typer(no_args_is_help=True)
+app.command("simulate-packing")(simulate_packing)
+register(app)
+app.command("simulate-spot")(simulate_spot)
 
 ALL = "all"
 _HOUR_S = 3_600.0
@@ -95,8 +101,8 @@ def _check_widths(trace: "Sequence[TraceJob]", nodes: "Sequence[Node]") -> None:
     if wide:
         total = sum(node.gpus for node in nodes)
         fault = (
-            f"{len(wide)} jobs can never start on {len(nodes)} nodes with {total} GPUs: job {wide[0].job_id!r} "
-            f"needs {wide[0].gpus}. Give more GPUs, or leave them out of the trace."
+            f"{len(wide)} jobs can never start on {len(nodes)} nodes with {total} GPUs: "
+            f"job {wide[0].job_id!r} needs {wide[0].gpus}. Give more GPUs, or leave them out of the trace."
         )
         raise CliError(fault, ExitCode.USAGE)
 
