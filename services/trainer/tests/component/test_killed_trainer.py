@@ -55,7 +55,7 @@ async def place(stage: Stage, url: str) -> str:
     return command.placement.attempt
 
 
-async def reached(url: str, name: str, state: AttemptState, timeout_s: float = 60) -> Attempt:
+async def reached(url: str, name: str, state: AttemptState, timeout_s: float = 180) -> Attempt:
     until = time.monotonic() + timeout_s
     async with open_database(url) as database:
         while time.monotonic() < until:

@@ -203,3 +203,20 @@ async def test_a_node_that_vanishes_takes_its_attempts_with_it(machine: FakeMach
 
     assert isinstance(seen, Ended)
     assert seen.reason == "NODE_LOST"
+
+
+async def test_an_executing_job_whose_queue_takes_its_place_back_is_evicted(machine: FakeMachine) -> None:
+    placement = place(Program.WAIT, "reclaimed")
+    async with machine.with_queue() as backend:
+        await start(backend, placement)
+        await machine.admit(placement)
+        executing = await reached(machine, backend, attempt_of(placement), Executing)
+        assert isinstance(executing, Executing)
+        path = f"{JOBS}/{job_name(placement, machine.profile.owner)}"
+        await machine.cluster.patch(path, {"spec": {"suspend": True}})
+        attempt = attempt_of(placement, executing.execution_id)
+        seen = await reached(machine, backend, attempt, Ended)
+
+    assert isinstance(seen, Ended)
+    assert seen.reason == "EVICTED"
+    assert await machine.living(placement) == 0

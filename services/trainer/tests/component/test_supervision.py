@@ -27,7 +27,12 @@ from mltrainer_trainer.application.ports import (
 from mltrainer_trainer.application.preempt_attempt import PreemptAttempt, PreemptAttemptHandler
 from mltrainer_trainer.application.prune_attempts import PruneAttemptsHandler
 from mltrainer_trainer.application.renew_leases import RenewLeasesHandler
-from mltrainer_trainer.application.report_attempt import ReportSuccess, ReportSuccessHandler
+from mltrainer_trainer.application.report_attempt import (
+    ReportProgress,
+    ReportProgressHandler,
+    ReportSuccess,
+    ReportSuccessHandler,
+)
 from mltrainer_trainer.application.sample_usage import SampleUsageHandler
 from mltrainer_trainer.application.supervise_attempts import SuperviseAttemptsHandler
 from mltrainer_trainer.domain.attempt import (
@@ -250,6 +255,23 @@ async def test_an_executing_attempt_gets_its_lease_prolonged(node: Node, placeme
 
     assert node.scheduler.asked == [(placement.allocation, placement.fencing_token)]
     assert node.leases.left_s(placement.allocation) == pytest.approx(30.0)
+
+
+async def test_an_attempt_hears_with_each_report_how_long_it_may_go_on(
+    node: Node, placement: Placement
+) -> None:
+    await node.place(placement)
+    await node.supervise()
+    report = ReportProgressHandler(node.unit_of_work, node.leases, node.clock)
+    identity = AttemptIdentity(placement.attempt, placement.allocation, placement.fencing_token)
+    before = await report(ReportProgress(identity, 0.1, "dataset"))
+    node.scheduler.answer = Renewal(frozenset({placement.allocation}), frozenset(), 30.0)
+
+    await node.renew()
+    after = await report(ReportProgress(identity, 0.2, "trials"))
+
+    assert (before.proceed, before.lease_s) == (True, 0.0)
+    assert (after.proceed, after.lease_s) == (True, pytest.approx(30.0))
 
 
 async def test_a_revoked_allocation_ends_its_attempt(node: Node, placement: Placement) -> None:
