@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from mltrainer.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from mltrainer_common.content_store import ContentStore
@@ -26,9 +27,10 @@ from mltrainer_registry.adapters.governance_reader import SqlGovernanceReader
 from mltrainer_registry.adapters.lineage_reader import SqlLineageReader
 from mltrainer_registry.adapters.reader import SqlRegistryReader
 from mltrainer_registry.adapters.search import SqlSearch
+from mltrainer_registry.adapters.shared_transactions import SharedTransactions, UseCase
 from mltrainer_registry.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
-from mltrainer_registry.application.coalescing import Coalescer
+from mltrainer_registry.application.coalescing import Coalescer, together
 from mltrainer_registry.application.collect_garbage import CollectGarbageHandler
 from mltrainer_registry.application.create_version import CreateVersionHandler
 from mltrainer_registry.application.describe_version import DescribeVersionHandler
@@ -145,7 +147,9 @@ def make_use_cases(
 ) -> RegistryUseCases:
     """Builds what the API calls."""
     # Requests that arrive while a transaction is under way share the next one.
-    create = Coalescer(CreateVersionHandler(unit_of_work, clock).all, shared=(DatabaseUnavailableError,))
+    outage = (DatabaseUnavailableError,)
+    create = Coalescer(CreateVersionHandler(unit_of_work, clock).all, shared=outage)
+    share: Coalescer[UseCase, Any] = Coalescer(SharedTransactions(unit_of_work), shared=outage)
     lineage = SqlLineageReader(database)
     reader, artifacts = SqlRegistryReader(database), ContentArtifactStore(content)
     limits = UploadLimits(settings.max_file_bytes, settings.max_artifact_bytes, settings.max_model_bytes)
@@ -157,8 +161,8 @@ def make_use_cases(
         ),
         get_model=GetModelHandler(reader),
         get_alias=GetAliasHandler(reader, follower),
-        move_alias=MoveAliasHandler(unit_of_work, clock),
-        roll_back_alias=RollBackAliasHandler(unit_of_work, clock),
+        move_alias=together(share, MoveAliasHandler(unit_of_work, clock)),
+        roll_back_alias=together(share, RollBackAliasHandler(unit_of_work, clock)),
         request_version=RequestVersionHandler(create, reader, follower),
         archive_version=ArchiveVersionHandler(unit_of_work),
         watch_models=WatchModelsHandler(

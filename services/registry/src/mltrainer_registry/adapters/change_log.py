@@ -1,7 +1,7 @@
 """Writes and reads the log of all changes."""
 
 from collections.abc import Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_never
@@ -45,6 +45,8 @@ from mltrainer_registry.domain.names import VersionName
 from mltrainer_registry.domain.promotions import Promotion
 from mltrainer_registry.domain.versions import Model, ModelVersion
 
+Mark = tuple[int | None, int, int]
+
 
 class SqlChangeLog:
     """Applies changes to the state, the log and the outbox of one write transaction."""
@@ -56,6 +58,17 @@ class SqlChangeLog:
         self._last_revision = 0
         self._rows: list[dict[str, Any]] = []
         self._changes: list[Change] = []
+        self._contexts: list[Context] = []
+
+    def mark(self) -> Mark:
+        """Returns what `restore` goes back to."""
+        return self._first_revision, self._last_revision, len(self._rows)
+
+    def restore(self, mark: Mark) -> None:
+        """Forgets what was recorded since, as a rollback to a savepoint does with the rest."""
+        self._first_revision, self._last_revision, kept = mark
+        for recorded in (self._rows, self._changes, self._contexts):
+            del recorded[kept:]
 
     @property
     def progress(self) -> Progress | None:
@@ -75,7 +88,9 @@ class SqlChangeLog:
         return self._last_revision
 
     async def flush(self) -> None:
-        """Writes the entries of the log; the unit of work does this before it commits."""
+        """Writes the entries of the log and adds their events; a unit of work does so before it commits."""
+        for change, context in zip(self._changes, self._contexts, strict=True):
+            _ = context.run(self._outbox.add, change)
         if self._rows:
             await insert_rows(self._connection, tables.change, self._rows)
             await self._connection.execute(update(tables.registry_head).values(revision=self._last_revision))
@@ -138,7 +153,7 @@ class SqlChangeLog:
     def _log(self, change: Change, row: dict[str, Any]) -> None:
         self._changes.append(change)
         self._rows.append({**row, "traceparent": current_traceparent() or ""})
-        self._outbox.add(change)
+        self._contexts.append(copy_context())
 
     async def _insert_versions(self, versions: Sequence[ModelVersion]) -> None:
         await insert_rows(self._connection, tables.model_version, [version_row(one) for one in versions])

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -109,3 +110,15 @@ class Coalescer(Generic[C, R]):
                 waiting.set_exception(answer)
             else:
                 waiting.set_result(answer)
+
+
+def together(
+    share: Coalescer[Callable[[], Awaitable[Any]], Any], handler: Callable[[C], Awaitable[R]]
+) -> Callable[[C], Awaitable[R]]:
+    """Returns the handler as one whose executions are shared with those of other handlers."""
+
+    async def handle(command: C) -> R:
+        answer: R = await share(partial(handler, command))
+        return answer
+
+    return handle

@@ -1,6 +1,6 @@
 """Answers the calls of `mltrainer.registry.v1.RegistryService`."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from mltrainer.registry.v1 import resources_pb2 as resources
 from mltrainer_registry.application.archive_version import ArchiveVersionHandler
 from mltrainer_registry.application.collect_garbage import CollectGarbageHandler
 from mltrainer_registry.application.follow_changes import ChangeFollower
-from mltrainer_registry.application.move_alias import MoveAliasHandler, RollBackAliasHandler
+from mltrainer_registry.application.move_alias import MoveAlias, RollBackAlias
 from mltrainer_registry.application.ports import RegistryReader
 from mltrainer_registry.application.reach_revision import ReachRevisionHandler
 from mltrainer_registry.application.read_models import (
@@ -22,6 +22,7 @@ from mltrainer_registry.application.read_models import (
 from mltrainer_registry.application.request_version import RequestVersionHandler
 from mltrainer_registry.application.upload_artifact import FilePiece, GetUploadHandler, UploadArtifactHandler
 from mltrainer_registry.application.watch_models import WatchModelsHandler
+from mltrainer_registry.domain.aliases import Alias
 from mltrainer_registry.domain.names import parse_alias, parse_model, parse_version
 from mltrainer_registry.entrypoints.actors import actor
 from mltrainer_registry.entrypoints.governance_api import GovernanceMethods, GovernanceUseCases
@@ -41,8 +42,8 @@ class RegistryUseCases:
     reach_revision: ReachRevisionHandler
     get_model: GetModelHandler
     get_alias: GetAliasHandler
-    move_alias: MoveAliasHandler
-    roll_back_alias: RollBackAliasHandler
+    move_alias: Callable[[MoveAlias], Awaitable[Alias]]
+    roll_back_alias: Callable[[RollBackAlias], Awaitable[Alias]]
     request_version: RequestVersionHandler
     archive_version: ArchiveVersionHandler
     watch_models: WatchModelsHandler
