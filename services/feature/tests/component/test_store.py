@@ -7,10 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.fs
 import pytest
 from mltrainer_common.database import Database, open_database
 from mltrainer_common.migrations import migrate
+from mltrainer_feature.adapters.frames import read_blocks
+from mltrainer_feature.adapters.offline.entity_rows import rows_of_table
+from mltrainer_feature.adapters.offline.join import Workspace, join_features
+from mltrainer_feature.adapters.offline.requests import JoinKey, Output, ViewRequest
+from mltrainer_feature.adapters.offline.sources import Location
 from mltrainer_feature.adapters.online_rows import CachedOnlineRows
+from mltrainer_feature.adapters.tables import row_block
 from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_feature.application.open_store import OpenStoreHandler
 from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHandler
@@ -22,6 +30,7 @@ from mltrainer_messaging.transactions import EventTransactions
 from mltrainer_testkit.clocks import ManualClock
 from mltrainer_testkit.conformance import check_an_event_is_claimed_once
 from polars.testing import assert_frame_equal
+from sqlalchemy import select
 
 from .quotes import Quote, day, market, to_bars
 
@@ -50,6 +59,12 @@ class Store:
         async with self.unit_of_work.snapshot() as stored:
             known = [await stored.rows.rows_known_at(name, None, None, day(9_999), 1_000) for name in symbols]
         return pl.concat(known).sort("event_time", "symbol")
+
+    async def versions(self) -> Rows:
+        names = ("event_time", "created_time", "row_count", "symbols", "features")
+        async with self.database.snapshot() as connection:
+            blocks = (await connection.execute(select(*(row_block.c[name] for name in names)))).all()
+        return read_blocks(blocks, [f"S{number}" for number in range(5)])
 
     async def decided(self) -> Rows:
         symbols = [f"S{number}" for number in range(5)]
@@ -137,6 +152,40 @@ async def test_rows_do_not_depend_on_how_bars_arrive(
 
 def assert_close(found: Rows, expected: Rows) -> None:
     assert_frame_equal(found, expected, check_exact=False, rel_tol=0, abs_tol=1e-12)
+
+
+async def test_a_join_at_the_decision_times_finds_what_a_dataset_holds(store: Store, tmp_path: Path) -> None:
+    quotes = market(3, 40)
+    quotes += [Quote("S0", 3, 55.0, timedelta(days=4)), Quote("S1", 9, 44.0, timedelta(hours=1))]
+    quotes += [Quote("S2", 20, 20.0, timedelta(days=2)), Quote("S2", 20, 21.0, timedelta(days=3))]
+    await store.record(quotes)
+    versions, decided = await store.versions(), await store.decided()
+    versions.write_parquet(tmp_path / "rows.parquet")
+    features = versions.columns[3:]
+    request = ViewRequest(
+        view_name="rows",
+        dataset=Location(pyarrow.fs.LocalFileSystem(), str(tmp_path / "rows.parquet")).dataset(),
+        keys=(JoinKey("symbol", "symbol"), JoinKey("event_time", "event_time")),
+        outputs=tuple(Output(name, name) for name in features),
+        event_column="event_time",
+        created_column="created_time",
+        max_age=None,
+        is_created_time_honoured=True,
+    )
+    asked = (
+        versions.select("symbol", "event_time")
+        .unique()
+        .with_columns(event_timestamp=pl.col("event_time") + DELAY)
+    )
+
+    joined = join_features(rows_of_table(asked.to_arrow()), [request], Workspace(2**30))
+
+    found = pl.DataFrame(pa.concat_tables(joined)).join(decided, on=["symbol", "event_time"], how="semi")
+    assert versions.height > decided.height
+    assert_frame_equal(
+        found.select("symbol", "event_time", *features).sort("event_time", "symbol"),
+        decided.select("symbol", "event_time", *features).sort("event_time", "symbol"),
+    )
 
 
 async def test_a_repeated_batch_changes_nothing_and_tells_nothing(store: Store) -> None:

@@ -46,6 +46,7 @@ def log_rows(location: Location, rows: pa.Table, partition_by: list[str] | None)
         base_dir=location.path,
         basename_template=f"{uuid.uuid4().hex}-{{i}}.parquet",
         partitioning=partition_by,
+        partitioning_flavor="hive" if partition_by else None,
         filesystem=location.filesystem,
         format="parquet",
         existing_data_behavior="overwrite_or_ignore",

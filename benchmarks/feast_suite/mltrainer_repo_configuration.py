@@ -1,0 +1,33 @@
+"""What Feast's universal test-suite is run over: `FULL_REPO_CONFIGS_MODULE=mltrainer_repo_configuration`.
+
+Feast's suite imports this module by name and reads the two lists; `run.py` puts it on the path.
+"""
+
+from feast.repo_config import FeastConfigBaseModel
+from mltrainer_feature.adapters.feast_offline import PolarsOfflineStoreConfig
+from tests.universal.feature_repos.universal.data_sources.file import (
+    FileDataSourceCreator,
+    FileParquetDatasetSourceCreator,
+)
+
+# The suite says that every row was created when the test began, after the entity rows: honouring that,
+# as the store does by default, every feature is null. The suite expects Feast's default.
+SETTINGS = {"only_what_was_known": False}
+
+
+class PolarsDataSourceCreator(FileDataSourceCreator):
+    """Sources of one Parquet file each, joined in memory."""
+
+    def create_offline_store_config(self) -> FeastConfigBaseModel:
+        return PolarsOfflineStoreConfig(**SETTINGS)
+
+
+class PolarsDirectorySourceCreator(FileParquetDatasetSourceCreator):
+    """Sources of one directory each, joined in parts on disk."""
+
+    def create_offline_store_config(self) -> FeastConfigBaseModel:
+        return PolarsOfflineStoreConfig(**SETTINGS, memory_limit_mib=1)
+
+
+AVAILABLE_OFFLINE_STORES = [("local", PolarsDataSourceCreator), ("local", PolarsDirectorySourceCreator)]
+AVAILABLE_ONLINE_STORES = {"sqlite": ({"type": "sqlite"}, None)}
