@@ -1,7 +1,7 @@
 """Turns filters into SQL expressions with bound parameters, so that SQLite and PostgreSQL answer alike."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -12,16 +12,16 @@ from sqlalchemy import (
     String,
     and_,
     cast,
-    exists,
     literal,
     not_,
     or_,
     select,
     true,
+    tuple_,
 )
 
 from mltrainer_registry.adapters import tables
-from mltrainer_registry.adapters.facts import LINEAGE, METRIC, TAG
+from mltrainer_registry.adapters.facts import LINEAGE, METRIC, OF_MODEL, TAG
 from mltrainer_registry.domain.filters import (
     AllOf,
     AnyOf,
@@ -48,15 +48,10 @@ _LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_", "*": "%"})
 
 @dataclass(frozen=True, slots=True)
 class FilterCompiler:
-    """Compiles filters about the rows of one table.
-
-    Attributes:
-        number: Number of the version in its facts, or that which stands for the model itself.
-    """
+    """Compiles filters about versions, or about models."""
 
     dialect: DatabaseDialect
     table: Any
-    number: Any
     fields: Mapping[str, ValueKind]
 
     def where(self, expression: Expression | None) -> ColumnElement[bool]:
@@ -142,15 +137,27 @@ class FilterCompiler:
 
     def _fact(self, kind: str, name: str | None, wanted: ColumnElement[bool]) -> ColumnElement[bool]:
         fact = tables.fact
-        here = [fact.c.model == self.table.c.model, fact.c.number == self.number, fact.c.kind == kind]
-        if name is not None:
-            here.append(fact.c.name == name)
-        return exists(select(literal(1)).where(and_(*here, wanted)).correlate(self.table))
+        here = (
+            [fact.c.kind == kind, wanted]
+            if name is None
+            else [fact.c.kind == kind, fact.c.name == name, wanted]
+        )
+        return self._among(fact, here)
 
     def _alias(self, condition: Condition) -> ColumnElement[bool]:
         alias = tables.alias
-        here = [alias.c.model == self.table.c.model]
+        return self._among(alias, [self._matches(alias.c.alias, str(condition.value))])
+
+    def _among(self, found: Any, here: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+        """Asks whether something was found about the row.
+
+        Not EXISTS: SQLite would look again for every row, by whichever index it guesses.
+        """
+        among: ColumnElement[bool]
         if "number" in self.table.c:
-            here.append(alias.c.number == self.table.c.number)
-        wanted = self._matches(alias.c.alias, str(condition.value))
-        return exists(select(literal(1)).where(and_(*here, wanted)).correlate(self.table))
+            pairs = select(found.c.model, found.c.number).where(*here)
+            among = tuple_(self.table.c.model, self.table.c.number).in_(pairs)
+        else:
+            own = [*here, found.c.number == OF_MODEL] if found is tables.fact else here
+            among = self.table.c.model.in_(select(found.c.model).where(*own))
+        return among

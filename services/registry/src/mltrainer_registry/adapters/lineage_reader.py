@@ -37,7 +37,7 @@ class SqlLineageReader:
         """Lists the versions that were made of something, by name."""
         found = _descendants(_direct(origin), MAX_GENERATIONS)
         nearest = func.min(found.c.generation)
-        text = FilterCompiler(self.database.dialect, found, found.c.number, VERSION_FIELDS)
+        text = FilterCompiler(self.database.dialect, found, VERSION_FIELDS)
         model, query = text.binary(found.c.model), f"{origin.kind} {origin.name}"
         statement = select(found.c.model, found.c.number, nearest.label("generation"))
         key = read_cursor(cursor, query, (str, int))

@@ -12,7 +12,7 @@ from mltrainer_common.database import Database, UtcDateTime
 from sqlalchemy import ColumnElement, Float, Integer, Select, and_, case, func, literal, or_, select
 
 from mltrainer_registry.adapters import queries, tables
-from mltrainer_registry.adapters.facts import METRIC, OF_MODEL, finite
+from mltrainer_registry.adapters.facts import METRIC, finite
 from mltrainer_registry.adapters.filter_compiler import FilterCompiler
 from mltrainer_registry.adapters.pages import page_of, read_cursor
 from mltrainer_registry.adapters.rows import read_version
@@ -40,7 +40,7 @@ class SqlSearch:
     async def models(self, search: Search, limit: int, cursor: str) -> Page[Model]:
         """Returns the models that a filter asks for."""
         table = tables.model
-        compiler = FilterCompiler(self.database.dialect, table, literal(OF_MODEL, Integer()), MODEL_FIELDS)
+        compiler = FilterCompiler(self.database.dialect, table, MODEL_FIELDS)
         keys = _model_keys(search.order, compiler)
         statement = _paged(select(table).where(compiler.where(search.expression)), keys, search.text, cursor)
         async with self.database.snapshot() as connection:
@@ -52,7 +52,7 @@ class SqlSearch:
     ) -> Page[ModelVersion]:
         """Returns the versions that a filter asks for, of one model or of all."""
         table, query = tables.model_version, f"{model}\n{search.text}"
-        compiler = FilterCompiler(self.database.dialect, table, table.c.number, VERSION_FIELDS)
+        compiler = FilterCompiler(self.database.dialect, table, VERSION_FIELDS)
         statement = select(table).where(compiler.where(search.expression))
         if model is not None:
             statement = statement.where(table.c.model == model)
