@@ -12,12 +12,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mltrainer_scheduler.application.renew_allocations import Claim
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
 from mltrainer_scheduler.domain.specification import Resources
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Terms, TrainingState
 from mltrainer_scheduling.quotas import UNLIMITED, Queue, QuotaBook, plus
 
-SCHEDULES = int(os.environ.get("MLTRAINER_SCHEDULES", "120"))
+SCHEDULES = int(os.environ.get("MLTRAINER_SCHEDULES", "60"))
 MAX_PREEMPTIONS = 2
 BOUNDS = SchedulingPolicy(lease_s=30.0, terms=Terms(minimum_run_s=0.0, max_preemptions=MAX_PREEMPTIONS))
 NODES = ("nodes/a", "nodes/b", "nodes/c")
@@ -48,6 +49,7 @@ class End:
 @dataclass(frozen=True)
 class Pass:
     seconds: float
+    silent: int = -1
 
 
 _REPORTS = st.builds(
@@ -60,7 +62,7 @@ _REPORTS = st.builds(
 )
 _RESOURCES = st.builds(
     Resources,
-    cpus=st.sampled_from([0.5, 1.0, 2.0, 5.0]),
+    cpus=st.sampled_from([0.5, 1.0, 1.0, 2.0]),
     memory_bytes=st.just(1 << 20),
     gpus=st.sampled_from([0.0, 0.0, 0.4, 0.6, 1.0, 2.0]),
     gang_workers=st.integers(1, 4),
@@ -68,9 +70,9 @@ _RESOURCES = st.builds(
 )
 _ASKS = st.builds(Ask, st.sampled_from(["a", "b", "c", "x"]), _RESOURCES, st.integers(-1, 1))
 _ENDS = st.builds(End, st.integers(0, 9), st.sampled_from(["succeed", "retry", "fail", "cancel", "stale"]))
-_PASSES = st.builds(Pass, st.sampled_from([0.0, 4.0, 16.0, 31.0]))
+_PASSES = st.builds(Pass, st.sampled_from([0.0, 4.0, 16.0, 31.0]), st.integers(-1, 2))
 _HISTORIES = st.lists(
-    st.one_of(_ASKS, _ASKS, _ASKS, _REPORTS, _ENDS, _PASSES, _PASSES), min_size=3, max_size=24
+    st.one_of(_ASKS, _ASKS, _ASKS, _ASKS, _REPORTS, _ENDS, _PASSES), min_size=8, max_size=24
 )
 _AMOUNTS = st.sampled_from([0, 1_000, 3_000])
 
@@ -97,9 +99,12 @@ class History:
         self._seeded = seeded
         self._asked = 0
         self._revision = 0
+        self._reports: dict[int, Report] = {}
 
     async def run(self, steps: list[Any]) -> None:
         await self.scheduler.ready(cpus=3.0)
+        for node in range(len(NODES)):
+            await self._report(Report(node, 4, 2))
         await self.scheduler.queues.set(self.tree, None)
         for step in steps:
             await self._apply(step)
@@ -123,12 +128,28 @@ class History:
                 await self.scheduler.request(f"r{self._asked}", spec)
             case End():
                 await self._end(step)
-            case Pass(seconds=seconds):
-                self.scheduler.clock.advance(seconds)
-                await self.scheduler.lapse()
+            case Pass():
+                await self._pass(step)
+
+    async def _pass(self, step: Pass) -> None:
+        """Time passes; all nodes but one go on reporting and renewing."""
+        self.scheduler.clock.advance(step.seconds)
+        store = self.scheduler.store
+        for number, name in enumerate(NODES):
+            if number == step.silent:
+                continue
+            await self._report(self._reports[number])
+            claims = [
+                Claim(item.name, item.fencing_token)
+                for item in store.allocations.values()
+                if item.end_time is None and item.share.node == name
+            ]
+            await self.scheduler.renew(name, claims)
+        await self.scheduler.lapse()
 
     async def _report(self, step: Report) -> None:
         self._revision += 1
+        self._reports[step.node] = step
         total = Capacity(1_000 * step.cpus, 8 << 30, 1_000 * step.gpus)
         name, now = NODES[step.node], self.scheduler.clock.now()
         revision = int(now.timestamp() * 1_000) + self._revision

@@ -3,8 +3,8 @@
 A plan is a function of a `ClusterState`, a time and the names of silent nodes; nothing else enters.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
@@ -22,7 +22,8 @@ from mltrainer_scheduling.plan import Cause, Plan, Policy, PreemptionReason, Wai
 from mltrainer_scheduling.quotas import NOTHING, Amounts, QuotaBook, plus
 from mltrainer_scheduling.snapshot import Snapshot
 
-from mltrainer_scheduler.domain.cluster_state import Account, ClusterState, capacity_of
+from mltrainer_scheduler.domain.cluster_state import Account, ClusterState, capacity_of, with_free
+from mltrainer_scheduler.domain.feasibility import feasible
 from mltrainer_scheduler.domain.reclaim import MOST_CLAIMS, next_claim, overfull, with_started, without
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Share
 
@@ -211,20 +212,24 @@ class _Planning:
         self._take(plan)
         if gate.refused_for_fairness and not plan.preemptions:
             # What fair shares leave over, because gangs do not fit into them, is lent.
-            self._snapshot = _carried_out(self._snapshot, plan)
-            plan = self._policy.plan(
-                self._snapshot, QuotaGate(self._book, self._capacity, self._accounts, {})
-            )
-            if not plan.preemptions:
-                self._take(plan)
-        return _Waits(plan.waits, self._snapshot, self._accounts, self._book, gate), plan.review_s
+            self._snapshot = _carried_out(self._snapshot, self._begins)
+            ceilings = QuotaGate(self._book, self._capacity, self._accounts, {})
+            rest = self._policy.plan(self._snapshot, ceilings)
+            if not rest.preemptions:
+                self._take(rest)
+                plan = rest
+        waits = _Waits(plan.waits, self._snapshot, self._accounts, self._book, gate)
+        return waits, plan.review_s
 
     def _take(self, plan: Plan) -> None:
-        nodes = self._snapshot.nodes
-        rows = nodes.rows()
+        snapshot, nodes = self._snapshot, self._snapshot.nodes
+        stopped = {stop.job_id for stop in plan.preemptions}
+        if stopped:
+            snapshot = _halted(snapshot, stopped)
         for stop in plan.preemptions:
             self._stops.append(Stop(stop.job_id, stop.reason, stop.beneficiary))
-        for start in plan.starts:
+        rows = nodes.rows()
+        for start in feasible(snapshot, plan.starts):
             shares = tuple(
                 Share(share.node, share.workers, bool(nodes.spot[rows[share.node]]), share.device)
                 for share in start.shares
@@ -260,11 +265,28 @@ def past_of(state: ClusterState, snapshot: Snapshot, half_life_s: float) -> dict
     return past
 
 
-def _carried_out(snapshot: Snapshot, plan: Plan) -> Snapshot:
-    for start in plan.starts:
-        shares = [Share(share.node, share.workers, device=share.device) for share in start.shares]
-        snapshot = with_started(snapshot, start.job_id, shares)
+def _carried_out(snapshot: Snapshot, begins: Sequence[Begin]) -> Snapshot:
+    running = set(snapshot.jobs.job_id[snapshot.jobs.running])
+    for begin in begins:
+        if begin.training not in running:
+            snapshot = with_started(snapshot, begin.training, begin.shares)
     return snapshot
+
+
+def _halted(snapshot: Snapshot, stopped: Collection[str]) -> Snapshot:
+    """Returns a snapshot in which some trainings wait and hold nothing."""
+    jobs = snapshot.jobs
+    halted = np.isin(jobs.job_id.astype(str), list(stopped))
+    left = ~halted[jobs.share_job]
+    waiting = replace(
+        jobs,
+        running=jobs.running & ~halted,
+        share_job=jobs.share_job[left],
+        share_node=jobs.share_node[left],
+        share_workers=jobs.share_workers[left],
+        share_device=jobs.share_device[left],
+    )
+    return replace(snapshot, jobs=waiting, nodes=with_free(waiting, snapshot.nodes))
 
 
 class _Waits(Mapping[str, Hindrance]):

@@ -45,11 +45,16 @@ def without(snapshot: Snapshot, rows: Integers) -> Snapshot:
     keep[rows] = False
     position = np.cumsum(keep) - 1
     shares = keep[jobs.share_job]
-    columns: dict[str, Any] = {name: getattr(jobs, name)[keep] for name in _JOB_COLUMNS}
+    columns: dict[str, Any] = {name: column[keep] for name, column in _job_columns(jobs)}
     held: dict[str, Any] = {name: getattr(jobs, name)[shares] for name in _SHARE_COLUMNS}
     held["share_job"] = position[held["share_job"]]
     left = replace(jobs, **columns, **held)
     return replace(snapshot, jobs=left, nodes=with_free(left, snapshot.nodes))
+
+
+def _job_columns(jobs: JobTable) -> list[tuple[str, Any]]:
+    columns = ((name, getattr(jobs, name)) for name in _JOB_COLUMNS)
+    return [(name, column) for name, column in columns if column is not None]
 
 
 def with_started(snapshot: Snapshot, training: str, shares: Sequence[Share]) -> Snapshot:
