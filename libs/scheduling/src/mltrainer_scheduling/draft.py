@@ -21,6 +21,8 @@ class Draft:
     def __init__(self, snapshot: Snapshot, gate: Gate) -> None:
         self.snapshot = snapshot
         self.jobs = snapshot.jobs
+        self.gang_millis: list[int] = snapshot.jobs.gang_gpu_millis.tolist()
+        self.queue: list[str] = [snapshot.jobs.queues[code] for code in snapshot.jobs.queue.tolist()]
         self.gate = gate
         self.shapes, codes = shape_codes(snapshot.jobs)
         self.code: list[int] = codes.tolist()
@@ -30,7 +32,9 @@ class Draft:
         self.starts: dict[int, list[Spot]] = {}
         self.stops: dict[int, PreemptionReason] = {}
         self.causes: dict[int, tuple[Cause, tuple[int, ...]]] = {}
-        self._bounds: Integers | None = None
+        self._shares: tuple[list[int], list[Spot]] | None = None
+        self.order: list[int] = []
+        self.urgency_s: NDArray[np.float64] | None = None
 
     def shape(self, row: int) -> Shape:
         """Returns the shape of a job."""
@@ -38,22 +42,17 @@ class Draft:
 
     def spots(self, row: int) -> list[Spot]:
         """Returns where a running job runs."""
-        jobs = self.jobs
-        if self._bounds is None:
-            self._bounds = np.searchsorted(jobs.share_job, np.arange(len(jobs) + 1))
-        here = slice(int(self._bounds[row]), int(self._bounds[row + 1]))
-        return list(
-            zip(
-                jobs.share_node[here].tolist(),
-                jobs.share_workers[here].tolist(),
-                jobs.share_device[here].tolist(),
-                strict=True,
-            )
-        )
+        if self._shares is None:
+            jobs = self.jobs
+            columns = (jobs.share_node.tolist(), jobs.share_workers.tolist(), jobs.share_device.tolist())
+            bounds = np.searchsorted(jobs.share_job, np.arange(len(jobs) + 1)).tolist()
+            self._shares = bounds, list(zip(*columns, strict=True))
+        bounds, spots = self._shares
+        return spots[bounds[row] : bounds[row + 1]]
 
     def admits(self, row: int) -> bool:
         """Asks the gate."""
-        return self.gate.admits(self._queue(row), int(self.jobs.gang_gpu_millis[row]))
+        return self.gate.admits(self.queue[row], self.gang_millis[row])
 
     def start(self, row: int, cost: Cost | None = None) -> bool:
         """Starts a job if there is room for it."""
@@ -66,29 +65,31 @@ class Draft:
     def started(self, row: int, spots: list[Spot]) -> None:
         """Records a start in room that was taken already."""
         self.starts[row] = spots
-        self.gate.started(self._queue(row), int(self.jobs.gang_gpu_millis[row]))
+        self.gate.started(self.queue[row], self.gang_millis[row])
 
     def stop(self, row: int, reason: PreemptionReason) -> None:
         """Stops a running job and frees what it holds."""
-        self.stops[row] = reason
         self.room.give_back(self.shape(row), self.spots(row))
-        self.gate.stopped(self._queue(row), int(self.jobs.gang_gpu_millis[row]))
+        self.stopped(row, reason)
 
-    def _queue(self, row: int) -> str:
-        queue: str = self.jobs.queues[self.jobs.queue[row]]
-        return queue
+    def stopped(self, row: int, reason: PreemptionReason) -> None:
+        """Records a stop of a job whose room was freed already."""
+        self.stops[row] = reason
+        self.gate.stopped(self.queue[row], self.gang_millis[row])
 
     def plan(self, review_s: float = float("inf")) -> Plan:
         """Returns the plan, with a cause for every job that was pending and stays so."""
         names = self.jobs.job_id
+        nodes = self.snapshot.nodes.name.tolist()
         starts = tuple(
-            Start(str(names[row]), tuple(Share(self._node(spot[0]), spot[1], spot[2]) for spot in spots))
+            Start(
+                str(names[row]), tuple(Share(nodes[node], workers, device) for node, workers, device in spots)
+            )
             for row, spots in self.starts.items()
         )
-        return Plan(starts, self._preemptions(), self._waits(), review_s)
-
-    def _node(self, row: int) -> str:
-        return str(self.snapshot.nodes.name[row])
+        order = tuple(names[self.order].tolist()) if self.order else ()
+        urgency = () if self.urgency_s is None else tuple(self.urgency_s[self.order].tolist())
+        return Plan(starts, self._preemptions(), self._waits(), review_s, order, urgency)
 
     def _preemptions(self) -> tuple[Preemption, ...]:
         if not self.stops:
@@ -110,7 +111,7 @@ class Draft:
     def _waits(self) -> dict[str, Wait]:
         waits: dict[str, Wait] = {}
         shared: dict[object, Wait] = {}
-        holders: dict[int, tuple[int, ...]] = {}
+        holders: dict[tuple[str, bool], tuple[int, ...]] = {}
         pending = [row for row in self.snapshot.pending.tolist() if row not in self.starts]
         for row, name in zip(pending, self.jobs.job_id[pending].tolist(), strict=True):
             code = self.code[row]
@@ -119,9 +120,11 @@ class Draft:
             if wait is None:
                 cause, blockers = self.causes.get(row) or self._cause(code)
                 if not cause.is_lasting and not blockers:
-                    if code not in holders:
-                        holders[code] = self._holders(code)
-                    blockers = holders[code]
+                    shape = self.shapes[code]
+                    whose = (shape.gpu_type, shape.allows_spot)
+                    if whose not in holders:
+                        holders[whose] = self._holders(code)
+                    blockers = holders[whose]
                 wait = shared[key] = Wait(cause, tuple(str(self.jobs.job_id[one]) for one in blockers))
             waits[name] = wait
         return waits
@@ -131,13 +134,19 @@ class Draft:
         return (lasting or passing_cause(self.room, self.shapes[code])), ()
 
     def _holders(self, code: int) -> tuple[int, ...]:
+        """Returns the widest jobs on nodes that such a gang could use."""
         usable = self.room.usable(self.shapes[code])
         jobs = self.jobs
-        kept = np.unique(jobs.share_job[usable[jobs.share_node]]).tolist()
-        rows = [row for row in kept if row not in self.stops]
-        rows += [row for row, spots in self.starts.items() if usable[spots[0][0]]]
-        millis = jobs.gang_gpu_millis
-        return tuple(sorted(rows, key=lambda row: (-int(millis[row]), row))[:_MOST_BLOCKERS])
+        holds = np.zeros(len(jobs), np.bool_)
+        holds[jobs.share_job[usable[jobs.share_node]]] = True
+        holds[list(self.stops)] = False
+        started = list(self.starts)
+        if started:
+            first = np.array([spots[0][0] for spots in self.starts.values()])
+            holds[started] = usable[first]
+        rows = np.flatnonzero(holds)
+        widest = rows[np.argsort(-jobs.gang_gpu_millis[rows], kind="stable")[:_MOST_BLOCKERS]]
+        return tuple(widest.tolist())
 
 
 def in_turn(draft: Draft, rows: Iterable[int], *, skips: bool) -> None:

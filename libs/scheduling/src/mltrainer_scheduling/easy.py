@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mltrainer_scheduling.draft import Draft
 from mltrainer_scheduling.plan import Cause
+from mltrainer_scheduling.room import Room
 
 
 def easy_backfill(draft: Draft, rows: Sequence[int]) -> None:
@@ -18,38 +19,33 @@ def easy_backfill(draft: Draft, rows: Sequence[int]) -> None:
 
 
 def _behind(draft: Draft, head: int, rows: Sequence[int]) -> None:
-    due_s = _reserved_s(draft, head)
+    due_s = _reserved_s(draft, draft.room, head)
     remaining = draft.jobs.remaining_s
     for row in rows:
         if not draft.admits(row):
             draft.causes[row] = (Cause.QUOTA_EXHAUSTED, ())
             continue
+        before = draft.room.copy()
         spots = draft.room.place(draft.shape(row))
         if spots is None:
             continue
-        draft.started(row, spots)
-        if float(remaining[row]) > due_s and _reserved_s(draft, head) > due_s:
+        draft.starts[row] = spots
+        if float(remaining[row]) > due_s and _reserved_s(draft, draft.room, head) > due_s:
             del draft.starts[row]
-            draft.room.give_back(draft.shape(row), spots)
-            draft.gate.stopped(draft.jobs.queues[draft.jobs.queue[row]], int(draft.jobs.gang_gpu_millis[row]))
+            draft.room = before
             draft.causes[row] = (Cause.BEHIND_OTHERS, (head,))
+        else:
+            draft.started(row, spots)
 
 
-def _reserved_s(draft: Draft, head: int) -> float:
+def _reserved_s(draft: Draft, room: Room, head: int) -> float:
     """Returns how many seconds from now the head fits, if nobody else starts."""
-    jobs, room, shape = draft.jobs, draft.room, draft.shape(head)
+    jobs, shape = draft.jobs, draft.shape(head)
     ends = [(float(jobs.remaining_s[row]), row) for row in jobs.running.nonzero()[0].tolist()]
     ends += [(float(jobs.remaining_s[row]), row) for row in draft.starts]
-    gone: list[int] = []
-    due_s = float("inf")
+    room = room.copy()
     for end_s, row in sorted(ends):
         room.give_back(draft.shape(row), draft.starts.get(row) or draft.spots(row))
-        gone.append(row)
-        spots = room.place(shape)
-        if spots is not None:
-            room.give_back(shape, spots)
-            due_s = end_s
-            break
-    for row in gone:
-        room.take_back(draft.shape(row), draft.starts.get(row) or draft.spots(row))
-    return due_s
+        if room.copy().place(shape) is not None:
+            return end_s
+    return float("inf")

@@ -1,7 +1,7 @@
 """Jobs as a policy sees them: one row to build and read, columns to compute with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from math import nan
 from typing import Any
@@ -120,6 +120,8 @@ class JobTable:
     waiting_since_s: Floats
     remaining_s: Floats
     running: Flags
+    # What the last full plan found, where an event is decided in between; not a number for jobs new since.
+    known_urgency_s: Floats | None = None
     gpu_types: tuple[str, ...] = ("",)
     queues: tuple[str, ...] = ("",)
     groups: tuple[str, ...] = ("",)
@@ -140,6 +142,19 @@ class JobTable:
     def attained_gpu_s(self) -> Floats:
         """GPU-seconds of service attained."""
         return self.attained_s * self.gang_gpu_millis / WHOLE_GPU_MILLIS
+
+
+def taken(table: JobTable, rows: Integers) -> JobTable:
+    """Returns some rows as a table, without shares."""
+    columns = {name: getattr(table, name)[rows] for name in _ROWS}
+    known = None if table.known_urgency_s is None else table.known_urgency_s[rows]
+    return JobTable(
+        **columns,
+        known_urgency_s=known,
+        gpu_types=table.gpu_types,
+        queues=table.queues,
+        groups=table.groups,
+    )
 
 
 def job_table(jobs: Sequence[Job], node_rows: dict[str, int]) -> JobTable:
@@ -178,6 +193,11 @@ def job_table(jobs: Sequence[Job], node_rows: dict[str, int]) -> JobTable:
     )
 
 
+_ROWS = tuple(
+    column.name
+    for column in fields(JobTable)
+    if column.default is MISSING and column.default_factory is MISSING
+)
 _KINDS: dict[object, type] = {str: np.object_, float: np.float64, int: np.int64, bool: np.bool_}
 _PLAIN: dict[str, Any] = {
     column.name: _KINDS[column.type]

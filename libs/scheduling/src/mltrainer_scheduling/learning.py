@@ -33,6 +33,7 @@ _SMEAR = np.exp(np.array([-0.5, -0.25, 0.0, 0.25, 0.5]))
 _SMEAR_WEIGHTS = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
 _LAGS = 20
 _FARTHEST = 7.0
+_PIECE = 512
 
 Kind = tuple[str, int]
 
@@ -53,7 +54,8 @@ class _Members:
 
     submits: list[float] = field(default_factory=list)
     cells: list[Integers] = field(default_factory=list)
-    rows: dict[float, tuple[int, Floats]] = field(default_factory=dict)
+    # What they say to jobs submitted at these times; forgotten when a member nearby is added.
+    told: dict[float, Floats | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ class Experience:
 
     def _forget(self) -> None:
         self._seen = History()
-        self._counts: dict[tuple[str, int], Floats] = {}
+        # By group and width class; None and -1 stand for any.
+        self._counts: dict[tuple[str | None, int], Floats] = {}
         self._members: dict[Kind, _Members] = {}
         self._bases: dict[tuple[str, int], Floats] = {}
 
@@ -109,8 +112,9 @@ class Experience:
         sizes = self.lessons.sizes(history.wall_s[seen:], history.gpus[seen:])
         cells, widths = cell_of(sizes), width_class(history.gpus[seen:])
         for row, (cell, width) in enumerate(zip(cells.tolist(), widths.tolist(), strict=True), seen):
-            counts = self._counts.setdefault((history.group[row], width), np.zeros(CELLS))
-            counts[cell] += 1.0
+            group = history.group[row]
+            for kind in ((group, width), (group, -1), (None, width), (None, -1)):
+                self._counts.setdefault(kind, np.zeros(CELLS))[cell] += 1.0
             self._add_member(history, row)
         if len(cells):
             self._bases.clear()
@@ -125,6 +129,9 @@ class Experience:
         place = bisect_right(members.submits, submit)
         members.submits.insert(place, submit)
         members.cells.insert(place, cell_of(history.wall_s[row] * _SMEAR))
+        reach = _FARTHEST * self.lessons.campaign_s
+        for other in [one for one in members.told if abs(one - submit) <= reach]:
+            del members.told[other]
 
     def base(self, group: str, width: int) -> Floats:
         """Returns the distribution over cells for a group and a width class; sums to one."""
@@ -137,20 +144,14 @@ class Experience:
         low = np.maximum(EDGES[:-1], 30.0)
         # Before anything is known: survival falls as one over time, as it does where sizes are heavy-tailed.
         total = 60.0 * (1.0 / low - 1.0 / EDGES[1:])
+        nothing = np.zeros(CELLS)
         if not self.lessons.by_kind:
-            total = total + sum(self._counts.values(), np.zeros(CELLS))
+            total = total + self._counts.get((None, -1), nothing)
             return np.asarray(total / total.sum())
-        for same_group, same_width in ((False, False), (True, False), (False, True)):
-            counts = sum(
-                (
-                    count
-                    for (one_group, one_width), count in self._counts.items()
-                    if (not same_group or one_group == group) and (not same_width or one_width == width)
-                ),
-                np.zeros(CELLS),
-            )
+        for kind in ((None, -1), (group, -1), (None, width)):
+            counts = self._counts.get(kind, nothing)
             total = total + self.lessons.group_weight * counts / max(counts.sum(), 1.0)
-        total = total + self._counts.get((group, width), 0.0)
+        total = total + self._counts.get((group, width), nothing)
         normal: Floats = total / total.sum()
         return normal
 
@@ -159,21 +160,23 @@ class Experience:
         members = self._members.get(kind)
         if members is None:
             return None
+        try:
+            return members.told[submit_s]
+        except KeyError:
+            told = members.told[submit_s] = self._told(members, submit_s)
+            return told
+
+    def _told(self, members: _Members, submit_s: float) -> Floats | None:
         reach = _FARTHEST * self.lessons.campaign_s
         first = bisect_left(members.submits, submit_s - reach)
         last = bisect_right(members.submits, submit_s + reach)
         if first == last:
             return None
-        known = members.rows.get(submit_s)
-        if known is not None and known[0] == last - first:
-            return known[1]
         near = bisect_left(members.submits, submit_s, first, last)
         here = slice(max(first, near - _LAGS), min(last, near + _LAGS))
         weights = self.nearness(np.abs(np.array(members.submits[here]) - submit_s))
-        told = np.outer(weights, _SMEAR_WEIGHTS).ravel()
-        row = np.bincount(np.concatenate(members.cells[here]), told, CELLS).astype(np.float64)
-        members.rows[submit_s] = (last - first, row)
-        return row
+        spread = np.outer(weights, _SMEAR_WEIGHTS).ravel()
+        return np.bincount(np.concatenate(members.cells[here]), spread, CELLS).astype(np.float64)
 
     def nearness(self, gap_s: Floats) -> Floats:
         """Returns the weight of a neighbour that was submitted so much earlier or later."""
@@ -187,20 +190,40 @@ def expected_s(snapshot: Snapshot, experience: Experience) -> Floats:
     lessons = experience.lessons
     widths = -(-jobs.gang_gpu_millis // WHOLE_GPU_MILLIS)
     attained = lessons.sizes(jobs.attained_s, widths.astype(np.float64))
-    classes = width_class(widths.astype(np.float64)).tolist()
-    groups = [jobs.groups[code] for code in jobs.group.tolist()]
-    deaths = np.array([experience.base(*kind) for kind in zip(groups, classes, strict=True)]).reshape(
-        -1, CELLS
-    )
-    if not lessons.campaign_weight:
-        return _inverse_index(deaths, np.zeros_like(deaths), attained)
-    for row, (group, width, submit) in enumerate(
-        zip(groups, widths.tolist(), jobs.submit_s.tolist(), strict=True)
-    ):
-        told = experience.campaign((group, width), submit)
-        if told is not None:
-            deaths[row] += told
-    return _inverse_index(deaths, _alive(snapshot, widths, experience), attained)
+    deaths = _deaths(snapshot, widths, experience)
+    alive = _alive(snapshot, widths, experience) if lessons.campaign_weight else np.zeros_like(deaths)
+    # In pieces that stay in the processor's cache.
+    pieces = [
+        _inverse_index(deaths[at : at + _PIECE], alive[at : at + _PIECE], attained[at : at + _PIECE])
+        for at in range(0, len(jobs), _PIECE)
+    ]
+    return np.concatenate(pieces) if pieces else np.zeros(0)
+
+
+def _deaths(snapshot: Snapshot, widths: Integers, experience: Experience) -> Floats:
+    """Weighs, per job and cell, the finished jobs that speak for it."""
+    jobs = snapshot.jobs
+    classes = width_class(widths.astype(np.float64))
+    kinds, code = np.unique(jobs.group * (len(_WIDTHS) + 1) + classes, return_inverse=True)
+    bases = [
+        experience.base(jobs.groups[group], width)
+        for group, width in (divmod(kind, len(_WIDTHS) + 1) for kind in kinds.tolist())
+    ]
+    deaths: Floats = np.array(bases).reshape(-1, CELLS)[code]
+    if not experience.lessons.campaign_weight:
+        return deaths
+    groups = jobs.groups
+    rows: list[int] = []
+    told: list[Floats] = []
+    columns = zip(jobs.group.tolist(), widths.tolist(), jobs.submit_s.tolist(), strict=True)
+    for row, (group, width, submit_s) in enumerate(columns):
+        says = experience.campaign((groups[group], width), submit_s)
+        if says is not None:
+            rows.append(row)
+            told.append(says)
+    if rows:
+        deaths[rows] += np.array(told)
+    return deaths
 
 
 def _alive(snapshot: Snapshot, widths: Integers, experience: Experience) -> Floats:

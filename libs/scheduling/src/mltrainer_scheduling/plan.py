@@ -88,6 +88,8 @@ class Plan:
         starts: Each pending job that starts now.
         preemptions: Each running job that stops now.
         waits: Why each job waits that was pending and stays so; a preempted one has its `Preemption`.
+        order: All jobs of the snapshot, most urgent first, where the policy ranks them.
+        urgency_s: Of each job in `order`, the smaller the more urgent.
         review_s: When the policy wants to be asked again even if nothing happens; infinite for never.
     """
 
@@ -95,6 +97,8 @@ class Plan:
     preemptions: tuple[Preemption, ...] = ()
     waits: Mapping[str, Wait] = field(default_factory=dict)
     review_s: float = float("inf")
+    order: tuple[str, ...] = ()
+    urgency_s: tuple[float, ...] = ()
 
 
 class Gate(Protocol):

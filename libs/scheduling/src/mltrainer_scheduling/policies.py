@@ -1,13 +1,13 @@
 """The policies by name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mltrainer_scheduling.draft import Draft, by_priority, in_turn
 from mltrainer_scheduling.easy import easy_backfill
-from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Floats
+from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Floats, taken
 from mltrainer_scheduling.learning import Experience, Lessons, expected_s
 from mltrainer_scheduling.levels import Levels, tuned_levels
 from mltrainer_scheduling.plan import Gate, OpenGate, Plan, Policy
@@ -97,8 +97,17 @@ class Learned:
         """Returns what starts and stops."""
         if bool(snapshot.jobs.running.all()):
             return Plan()
-        urgency = expected_s(snapshot, self.experience) * _gpus(snapshot) ** self.width_power
-        return replan(snapshot, gate or OpenGate(), urgency, self.terms, _NEVER)
+        return replan(snapshot, gate or OpenGate(), self._urgency_s(snapshot), self.terms, _NEVER)
+
+    def _urgency_s(self, snapshot: Snapshot) -> Floats:
+        known = snapshot.jobs.known_urgency_s
+        if known is None:
+            return expected_s(snapshot, self.experience) * _gpus(snapshot) ** self.width_power
+        new = np.flatnonzero(np.isnan(known))
+        rest = replace(snapshot, jobs=replace(taken(snapshot.jobs, new), known_urgency_s=None))
+        urgency = known.copy()
+        urgency[new] = self._urgency_s(rest)
+        return urgency
 
 
 # As in the literature, policies we compare with are not reluctant; all may move narrow jobs out of the way.

@@ -23,6 +23,8 @@ from mltrainer_scheduling.room import Room, Shape, Spot
 from mltrainer_scheduling.snapshot import Snapshot
 
 _DAY_S = 86_400.0
+# Of one GPU that somebody else must give up, in GPUs that placing badly would leave over.
+_STOP_COST = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,13 @@ def replan(snapshot: Snapshot, gate: Gate, urgency_s: Floats, terms: Terms, revi
         return Plan()
     draft = Draft(snapshot, gate)
     locked = _locked(jobs, snapshot.now_s, terms)
-    order = _ranked(snapshot, urgency_s, locked, terms)
+    draft.urgency_s = urgency_s
+    draft.order = order = _ranked(snapshot, urgency_s, locked, terms)
     selected, held = _select(draft, order, locked)
     _Assignment(draft, order, selected, locked, terms).carry_out()
     for row in held:
         if row not in draft.starts:
-            gate.stopped(jobs.queues[jobs.queue[row]], int(jobs.gang_gpu_millis[row]))
+            gate.stopped(draft.queue[row], draft.gang_millis[row])
     rest = [row for row in order if row not in draft.starts and (not jobs.running[row] or row in draft.stops)]
     in_turn(draft, rest, skips=True)
     _forget_moves_to_the_same_place(draft)
@@ -122,7 +125,7 @@ def _select(draft: Draft, order: list[int], locked: Flags) -> tuple[set[int], li
             if not draft.admits(row):
                 draft.causes[row] = (Cause.QUOTA_EXHAUSTED, ())
                 continue
-            draft.gate.started(jobs.queues[jobs.queue[row]], int(gpus))
+            draft.gate.started(draft.queue[row], draft.gang_millis[row])
             held.append(row)
         selected.add(row)
         left = [left[0] - gpus, left[1] - cpu, left[2] - memory]
@@ -152,7 +155,7 @@ class _Assignment:
         self._rank = {row: rank for rank, row in enumerate(order)}
         # What is free without stopping anybody.
         self._free_now: Integers = draft.room.whole.copy()
-        self._todo: list[tuple[float, int, int]] = []
+        self._todo: list[tuple[float, int, int, int]] = []
         self._movable: _Movable | None = None
 
     def carry_out(self) -> None:
@@ -167,25 +170,66 @@ class _Assignment:
             room.give_back(self._draft.shape(row), self._draft.spots(row))
         heapify(self._todo)
         while self._todo:
-            self._place(heappop(self._todo)[2])
+            self._place(self._next_alike())
         for row in unselected:
             shape, spots = self._draft.shape(row), self._draft.spots(row)
             if room.holds(shape, spots):
                 room.take_back(shape, spots)
             else:
-                room.take_back(shape, spots)
-                self._draft.stop(row, PreemptionReason.OUTRANKED)
+                self._draft.stopped(row, PreemptionReason.OUTRANKED)
 
-    def _entry(self, row: int) -> tuple[float, int, int]:
-        return (-self._draft.shape(row).gang_gpus, self._rank[row], row)
+    def _entry(self, row: int) -> tuple[float, int, int, int]:
+        return (-self._draft.shape(row).gang_gpus, self._draft.code[row], self._rank[row], row)
 
-    def _place(self, row: int) -> None:
-        shape = self._draft.shape(row)
-        spots = self._draft.room.place(shape, lambda rows: self._cost(rows, shape))
-        if spots is None and self._terms.moves and self._clear(shape):
-            spots = self._draft.room.place(shape, lambda rows: self._cost(rows, shape))
-        if spots is None:
-            return
+    def _next_alike(self) -> list[int]:
+        """Takes the widest, with all that have its shape."""
+        first = heappop(self._todo)
+        rows = [first[3]]
+        while self._todo and self._todo[0][1] == first[1]:
+            rows.append(heappop(self._todo)[3])
+        return rows
+
+    def _place(self, rows: list[int]) -> None:
+        """Places jobs of one shape until one finds no room, and so would the others."""
+        shape = self._draft.shape(rows[0])
+        while rows:
+            rows = self._fill(rows, shape)
+            if not rows:
+                return
+            spots = self._draft.room.place(shape)
+            if spots is None and self._terms.moves and self._clear(shape):
+                spots = self._draft.room.place(shape, lambda nodes: self._cost(nodes, shape))
+            if spots is None:
+                return
+            self._started(rows[0], spots, shape)
+            rows = rows[1:]
+
+    def _fill(self, rows: list[int], shape: Shape) -> list[int]:
+        """Starts jobs on single nodes, cheapest first, and returns those that no single node can hold.
+
+        A node that took one job is the cheapest for the next as well, as long as nobody need stop for it.
+        """
+        room, need = self._draft.room, shape.workers * shape.gpus
+        while rows and need:
+            slots = room.slots(shape)
+            nodes = np.flatnonzero(slots >= shape.workers)
+            if not len(nodes):
+                break
+            costs = self._cost(nodes, shape)
+            for place in np.argsort(costs, kind="stable").tolist():
+                node = int(nodes[place])
+                is_free = costs[place] < _STOP_COST
+                count = int(slots[node]) // shape.workers if is_free else 1
+                if is_free:
+                    count = min(count, int(self._free_now[node]) // need)
+                for row in rows[:count]:
+                    self._started(row, room.take(shape, [(node, shape.workers)]), shape)
+                rows = rows[count:]
+                if not rows:
+                    break
+        return rows
+
+    def _started(self, row: int, spots: list[Spot], shape: Shape) -> None:
         if row in self._draft.stops:
             self._draft.started(row, spots)
         else:
@@ -196,7 +240,7 @@ class _Assignment:
     def _cost(self, rows: Integers, shape: Shape) -> Floats:
         need = shape.workers * shape.gpus
         missing = np.maximum(need - self._free_now[rows], 0)
-        return missing * 100.0 + (self._draft.room.whole[rows] - need)
+        return missing * _STOP_COST + (self._draft.room.whole[rows] - need)
 
     def _clear(self, shape: Shape) -> bool:
         """Moves narrower jobs away from the node, or nodes, where that moves the fewest GPUs."""

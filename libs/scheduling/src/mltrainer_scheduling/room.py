@@ -1,6 +1,7 @@
 """What is free while a plan is being made, and where a gang fits."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,9 +86,16 @@ class Room:
         self.whole: Integers = (free >= WHOLE_GPU_MILLIS).sum(axis=1)
         self.cpu = (nodes.cpu_millis if is_empty else nodes.free_cpu_millis).copy()
         self.memory = (nodes.memory_bytes if is_empty else nodes.free_memory_bytes).copy()
-        self._devices = free.copy() if is_shared else None
+        self.devices = free.copy() if is_shared else None
         self._usable: dict[tuple[str, bool], Flags] = {}
         self._largest: dict[Shape, Integers] = {}
+
+    def copy(self) -> "Room":
+        """Returns room to try things in."""
+        other = copy(self)
+        other.whole, other.cpu, other.memory = self.whole.copy(), self.cpu.copy(), self.memory.copy()
+        other.devices = None if self.devices is None else self.devices.copy()
+        return other
 
     def usable(self, shape: Shape) -> Flags:
         """Tells which nodes take such workers at all."""
@@ -107,8 +115,8 @@ class Room:
         """Returns how many workers each node has room for."""
         if shape.gpus:
             slots = self.whole // shape.gpus
-        elif shape.part_millis and self._devices is not None:
-            slots = (self._devices // shape.part_millis).sum(axis=1)
+        elif shape.part_millis and self.devices is not None:
+            slots = (self.devices // shape.part_millis).sum(axis=1)
         else:
             slots = np.full(len(self.whole), PLENTY)
         if shape.cpu_millis:
@@ -121,7 +129,7 @@ class Room:
         """Returns how many workers each node could hold if it were empty."""
         found = self._largest.get(shape)
         if found is None:
-            empty = Room(self._nodes, is_shared=self._devices is not None, is_empty=True)
+            empty = Room(self._nodes, is_shared=self.devices is not None, is_empty=True)
             found = self._largest[shape] = empty.slots(shape)
         return found
 
@@ -168,18 +176,18 @@ class Room:
         spots: list[Spot] = []
         for row, workers in parts:
             self._count(shape, row, -workers)
-            if shape.part_millis and self._devices is not None:
+            if shape.part_millis and self.devices is not None:
                 spots += [(row, 1, self._share(row, shape.part_millis)) for _ in range(workers)]
             else:
                 spots.append((row, workers, -1))
-                if self._devices is not None and shape.gpus:
-                    idle = np.flatnonzero(self._devices[row] >= WHOLE_GPU_MILLIS)
-                    self._devices[row, idle[::-1][: workers * shape.gpus]] = 0
+                if self.devices is not None and shape.gpus:
+                    idle = np.flatnonzero(self.devices[row] >= WHOLE_GPU_MILLIS)
+                    self.devices[row, idle[::-1][: workers * shape.gpus]] = 0
         return spots
 
     def _share(self, row: int, millis: int) -> int:
-        assert self._devices is not None
-        free = self._devices[row]
+        assert self.devices is not None
+        free = self.devices[row]
         device = int(np.argmin(np.where(free >= millis, free, PLENTY)))
         self.whole[row] -= int(free[device] >= WHOLE_GPU_MILLIS)
         free[device] -= millis
@@ -189,15 +197,15 @@ class Room:
         """Undoes `take`."""
         for row, workers, device in spots:
             self._count(shape, row, workers)
-            if device >= 0 and self._devices is not None:
-                self._devices[row, device] += shape.part_millis
-                self.whole[row] += int(self._devices[row, device] >= WHOLE_GPU_MILLIS)
+            if device >= 0 and self.devices is not None:
+                self.devices[row, device] += shape.part_millis
+                self.whole[row] += int(self.devices[row, device] >= WHOLE_GPU_MILLIS)
 
     def holds(self, shape: Shape, spots: list[Spot]) -> bool:
         """Tells whether a gang could have exactly this room."""
         for row, workers, device in spots:
             if device >= 0:
-                if self._devices is None or self._devices[row, device] < shape.part_millis:
+                if self.devices is None or self.devices[row, device] < shape.part_millis:
                     return False
             elif self.whole[row] < workers * shape.gpus:
                 return False
@@ -209,9 +217,9 @@ class Room:
         """Takes exactly this room, which `holds` found to be there."""
         for row, workers, device in spots:
             self._count(shape, row, -workers)
-            if device >= 0 and self._devices is not None:
-                self.whole[row] -= int(self._devices[row, device] >= WHOLE_GPU_MILLIS)
-                self._devices[row, device] -= shape.part_millis
+            if device >= 0 and self.devices is not None:
+                self.whole[row] -= int(self.devices[row, device] >= WHOLE_GPU_MILLIS)
+                self.devices[row, device] -= shape.part_millis
 
     def _count(self, shape: Shape, row: int, workers: int) -> None:
         self.whole[row] += workers * shape.gpus
