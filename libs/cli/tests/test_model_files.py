@@ -1,5 +1,7 @@
 """Versions travel between two installations and stay what they were."""
 
+import hashlib
+import io
 import json
 import os
 import signal
@@ -12,25 +14,50 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mltrainer.registry.v1.registry_service_pb2 import ListModelsRequest
+from mltrainer_cli import model_transfer
 from mltrainer_cli.calls import call
 from mltrainer_cli.data_directory import DataDirectory
 from mltrainer_cli.errors import ExitCode
 from mltrainer_cli.main import run
 from mltrainer_cli.model_imports import create_version
 from mltrainer_cli.model_transfer import SourceFile, upload
+from mltrainer_common.errors import RpcFailure
 from mltrainer_common.key_folder import KeyFolder
-from mltrainer_models import SIGNATURE_FILE, ModelArtifact
+from mltrainer_models import SIGNATURE_FILE, ManifestEntry, ModelArtifact
 from mltrainer_models.signatures import create_key, public_key, sign_manifest
 
 pytestmark = pytest.mark.integration
 
 READY_TIMEOUT_S = 60.0
 MLFLOW_DATA = Path(__file__).parent / "mlflow_data"
+LARGE = bytes(range(256)) * 100_000
 FILES = {"model.json": b'{"kind":"ridge"}', "arrays/w.npy": bytes(range(256)) * 36_000}
+
+
+class Kill:
+    """Kills a process once it has stored a part of a file."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", store: Path) -> None:
+        self.process = process
+        self.store = store
+
+    def __call__(self, sent_bytes: int) -> None:
+        if self.process.poll() is None and any(self.store.glob("models/parts/*/*")):
+            self.process.kill()
+            self.process.wait()
 
 
 @contextmanager
 def registry(directory: Path) -> Iterator[DataDirectory]:
+    with started(directory) as (data, process):
+        yield data
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+@contextmanager
+def started(directory: Path) -> "Iterator[tuple[DataDirectory, subprocess.Popen[bytes]]]":
     KeyFolder(directory / "signing").create_missing(create_key, public_key)
     environment = {
         **os.environ,
@@ -44,15 +71,30 @@ def registry(directory: Path) -> Iterator[DataDirectory]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    endpoints, until_s = directory / "endpoints.json", time.monotonic() + READY_TIMEOUT_S
+    data, until_s = DataDirectory(directory), time.monotonic() + READY_TIMEOUT_S
     try:
-        while not endpoints.exists() or "registry" not in endpoints.read_text():
+        while not answers(data, process):
             assert time.monotonic() < until_s
             time.sleep(0.05)
-        yield DataDirectory(directory)
+        yield data, process
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        process.kill()
+        process.wait()
+
+
+def answers(data: DataDirectory, process: "subprocess.Popen[bytes]") -> bool:
+    endpoints = data.path / "endpoints.json"
+    if not endpoints.exists() or f'"pid": {process.pid}' not in endpoints.read_text():
+        return False
+
+    async def ask_anything(client: Any) -> bool:
+        await client.registry.ListModels(ListModelsRequest(page_size=1))
+        return True
+
+    try:
+        return call(data, ask_anything)
+    except RpcFailure:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +203,35 @@ def test_garbage_is_collected_by_a_command(home: DataDirectory, capsys: pytest.C
 
     assert looked == collected
     assert (collected["scanned_count"], collected["garbage_count"]) == (3, 0)
+
+
+def test_an_upload_survives_a_killed_registry_and_garbage_of_it_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_transfer, "_TRIES", 1)
+    large = SourceFile(
+        ManifestEntry("w.npy", hashlib.sha256(LARGE).hexdigest(), len(LARGE)), lambda: io.BytesIO(LARGE)
+    )
+    with started(tmp_path) as (data, process):
+        kill = Kill(process, tmp_path / "artifacts")
+        with pytest.raises(RpcFailure):
+            call(data, lambda client: upload(client, "trainings/t1", "models/vol5", [large], kill))
+    left = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+    with started(tmp_path) as (data, process):
+        sent: list[int] = []
+        call(data, lambda client: upload(client, "trainings/t1", "models/vol5", [large], sent.append))
+        process.kill()
+    with started(tmp_path) as (data, process):
+        kept = ask(data, capsys, "collect-garbage", "--grace-hours", "1")
+        found = ask(data, capsys, "collect-garbage", "--grace-hours", "0")
+        process.terminate()
+        assert process.wait(30) == 0
+
+    assert any("parts" in path.parts for path in left)
+    assert sum(sent) in {len(LARGE) - (8 << 20), len(LARGE) - (16 << 20)}
+    assert (kept["scanned_count"], kept["garbage_count"], kept["expired_upload_count"]) == (1, 0, 0)
+    assert (found["garbage_count"], found["expired_upload_count"]) == (1, 1)
+    assert [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()] == []
 
 
 def test_an_mlflow_registry_is_taken_in_once_with_what_it_says(
