@@ -178,29 +178,28 @@ class QuotaBook:
                     return Ceiling(name, resource)
         return None
 
-    def is_borrowing(self, queue: str) -> bool:
-        """Tells whether a queue holds more than it is guaranteed."""
-        return any(
-            used > guaranteed
-            for used, guaranteed in zip(self._used[queue], self._guaranteed[queue], strict=True)
-        )
-
     def may_reclaim(self, claimant: str, amounts: Amounts, times: int, holder: str) -> bool:
         """Tells whether an allocation of `holder` may be taken back for a demand of `claimant`.
 
-        Below the nearest common ancestor, the side that claims stays within its guarantee and the side that
-        holds has more of a wanted resource than its own. What was reclaimed can thus never be reclaimed
-        back: the side that gained does not borrow.
+        Below the nearest common ancestor, the side that claims stays within its guarantee of every resource
+        that it names, and the side that holds has more of such a resource than its own. What was reclaimed
+        can thus never be reclaimed back: the side that gained does not borrow.
         """
         sides = self._below_common_ancestor(claimant, holder)
         if sides is None:
             return False
         gaining, losing = sides
         used, guaranteed = self._used[gaining], self._guaranteed[gaining]
-        lent, own = self._used[losing], self._guaranteed[losing]
-        wanted = [index for index in range(len(RESOURCES)) if times * amounts[index]]
-        is_entitled = all(used[index] + times * amounts[index] <= guaranteed[index] for index in wanted)
-        return is_entitled and any(lent[index] > own[index] for index in wanted)
+        wanted = [index for index, bound in enumerate(guaranteed) if bound and times * amounts[index]]
+        if any(used[index] + times * amounts[index] > guaranteed[index] for index in wanted):
+            return False
+        return any(self._borrows(losing, index) for index in wanted)
+
+    def _borrows(self, queue: str, resource: int) -> bool:
+        """Tells whether a queue holds more than it is guaranteed of a resource that its guarantee names."""
+        own = self._guaranteed[queue]
+        is_named = own[resource] > 0 or not any(own)
+        return is_named and self._used[queue][resource] > own[resource]
 
     def _below_common_ancestor(self, one: str, other: str) -> tuple[str, str] | None:
         left, right = self.path(one)[::-1], self.path(other)[::-1]

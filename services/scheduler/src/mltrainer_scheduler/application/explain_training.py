@@ -82,9 +82,9 @@ class ExplainTrainingHandler:
 
     def _start(self, name: str, ahead: int, now: datetime) -> tuple[datetime | None, datetime | None]:
         demand = self.planner.state.facts[name].demand
-        snapshot = self.planner.decisions.snapshot
-        found = snapshot and start_of(snapshot, ahead, total(demand.worker.amounts, demand.workers))
-        if not found:
+        needed = total(demand.worker.amounts, demand.workers)
+        found = start_of(self.planner.snapshot(now), ahead, needed)
+        if found is None:
             return None, None
         return now + timedelta(seconds=found.early_s), now + timedelta(seconds=found.late_s)
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 
 from mltrainer_scheduling.plan import Policy
+from mltrainer_scheduling.snapshot import Snapshot
 
 from mltrainer_scheduler.application.ports import PlanningRepository
 from mltrainer_scheduler.domain.cluster_state import ClusterState, Delta, TrainingFact
@@ -45,7 +46,8 @@ class Planner:
         self._planned_time = now
         # Who does not know what it computes may learn it, or be refused, as time passes.
         keyless = self.state.keyless(now_s)
-        self._next_s = now_s if keyless else min(self.decisions.review_s, self.state.next_time_s(now_s))
+        next_s = self.state.next_time_s(now_s, self._bounds.terms)
+        self._next_s = now_s if keyless else min(self.decisions.review_s, next_s)
         return self.decisions
 
     async def refresh(self, planning: PlanningRepository, now: datetime) -> None:
@@ -58,6 +60,10 @@ class Planner:
         await self.follow(planning, now)
         if is_due:
             self.plan(now)
+
+    def snapshot(self, now: datetime) -> Snapshot:
+        """Returns what a plan would begin with now."""
+        return self.state.snapshot(now.timestamp(), self.silent, self._bounds.terms)
 
     def imagine(self, fact: TrainingFact, now: datetime) -> tuple[Decisions, int]:
         """Plans with one training more, and returns also how many would be ahead of it in its queue."""

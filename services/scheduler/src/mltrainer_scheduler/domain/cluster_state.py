@@ -282,11 +282,17 @@ class ClusterState:
         )
         return [before for _, _, before in order]
 
-    def next_time_s(self, now_s: float) -> float:
-        """Returns when waiting alone will change something: a retry is due, or a deadline passes."""
-        queued = self._active("is_queued")
-        times = np.concatenate([self._active("ready_s")[queued], self._active("deadline_s")[queued]])
-        return float(np.min(times[times > now_s], initial=inf))
+    def next_time_s(self, now_s: float, terms: Terms) -> float:
+        """Returns when waiting alone will change something.
+
+        A retry is due, a deadline passes, or, while others wait, a training has had its minimum run.
+        """
+        queued, placed = self._active("is_queued"), self._active("is_placed")
+        times = [self._active("ready_s")[queued], self._active("deadline_s")[queued]]
+        if queued.any():
+            times.append(self._active("begin_s")[placed] + terms.minimum_run_s)
+        every = np.concatenate(times)
+        return float(np.min(every[every > now_s], initial=inf))
 
     def snapshot(self, now_s: float, silent: Collection[str], terms: Terms) -> Snapshot:
         """Returns what a policy may know; trainings that may not be placed yet are left out."""

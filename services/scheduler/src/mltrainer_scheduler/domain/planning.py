@@ -305,20 +305,21 @@ class _Waits(Mapping[str, Hindrance]):
         self._accounts = accounts
         self._book = book
         self._gate = gate
-        self._rows: dict[str, int] | None = None
 
     def __getitem__(self, training: str) -> Hindrance:
         wait = self._waits[training]
-        if wait.cause is not Cause.QUOTA_EXHAUSTED:
+        is_bounded = wait.cause is Cause.QUOTA_EXHAUSTED or self._gate.refused_for_fairness
+        if wait.cause.is_lasting or not is_bounded:
             return Hindrance(wait.cause, wait.blockers, wait.cause.is_lasting)
-        if self._rows is None:
-            self._rows = {str(name): row for row, name in enumerate(self._jobs.job_id)}
-        account = self._accounts[self._jobs.queues[self._jobs.queue[self._rows[training]]]]
+        row = int(np.searchsorted(self._jobs.job_id, training))
+        account = self._accounts[self._jobs.queues[self._jobs.queue[row]]]
         if self._book.lasting_ceiling(account.queue, account.amounts):
             return Hindrance(LARGER_THAN_QUOTA, is_lasting=True)
         if self._book.ceiling_in_the_way(account.queue, account.amounts):
             return Hindrance(Cause.QUOTA_EXHAUSTED, wait.blockers)
-        return Hindrance(FAIR_SHARE_REACHED, wait.blockers)
+        if wait.cause is Cause.QUOTA_EXHAUSTED or not self._gate.is_within_allowance(account.queue):
+            return Hindrance(FAIR_SHARE_REACHED, wait.blockers)
+        return Hindrance(wait.cause, wait.blockers)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._waits)
