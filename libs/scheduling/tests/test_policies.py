@@ -235,6 +235,17 @@ def test_the_cause_of_waiting_is_the_one_that_dominates(job: Job, cause: Cause) 
     assert set(plan.waits["x"].blockers) == (set() if cause.is_lasting else {"b0", "b1"})
 
 
+def test_whoever_waited_for_a_week_is_next_however_long_it_may_last() -> None:
+    week_s = 7 * 86_400.0
+    long_ago = Job("long", NOW_S - week_s - 1.0, attained_s=1e6, waiting_since_s=NOW_S - week_s - 1.0)
+    short = Job("short", NOW_S - 5.0)
+
+    plan = policy("default").plan(snapshot(NOW_S, [short, long_ago], [Node("n0", 1)]))
+
+    assert [start.job_id for start in plan.starts] == ["long"]
+    assert plan.waits["short"].blockers == ("long",)
+
+
 def test_fifo_names_the_head_that_holds_the_others_back() -> None:
     jobs = [Job("wide", 1.0, workers=3), Job("narrow", 2.0)]
     busy = Job("busy", 0.0, shares=(Share("n0", 1),), started_s=0.0)

@@ -118,6 +118,7 @@ DEFAULT_TERMS = Terms(
     reluctance=0.5,
     reluctance_per_preemption=0.02,
     gain_per_day=0.2,
+    longest_wait_s=7 * 86_400.0,
     minimum_run_s=300.0,
     most_preemptions=100,
     moves=True,

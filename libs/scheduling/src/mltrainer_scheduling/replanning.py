@@ -1,8 +1,8 @@
 """Plans the whole cluster anew: the most urgent jobs get it, with as few stops and moves as that takes.
 
 1. Jobs are ranked by priority, then urgency. A running job counts as more urgent than it is, the more so
-   the oftener it was preempted; a waiting one gains as it waits. Jobs in their minimum run, or preempted
-   often enough, come first and stay.
+   the oftener it was preempted; a waiting one gains as it waits, and comes first after the longest wait.
+   Jobs in their minimum run, or preempted often enough, stay.
 2. In that order, jobs are selected as long as their GPUs, CPUs and memory fit the cluster in total.
 3. Selected jobs that run stay where they are. Selected jobs that wait are placed, widest first, where that
    stops the fewest; if what is free lies scattered, narrower jobs move (stop and start elsewhere) to clear
@@ -34,7 +34,8 @@ class Terms:
     Attributes:
         reluctance: A waiting job must be more urgent than a running one by this part.
         reluctance_per_preemption: And by this part more for each time the running one was preempted.
-        gain_per_day: A waiting job gains this part of urgency per day of waiting, so that none starves.
+        gain_per_day: A waiting job gains this part of urgency per day of waiting.
+        longest_wait_s: Who has waited so long in one go is next among its priority, so that none starves.
         minimum_run_s: After a preemption, a job makes progress for so long before the next.
         most_preemptions: Nobody is preempted more often.
         moves: Whether narrower jobs may move to clear nodes for wider ones.
@@ -43,6 +44,7 @@ class Terms:
     reluctance: float = 0.0
     reluctance_per_preemption: float = 0.0
     gain_per_day: float = 0.0
+    longest_wait_s: float = float("inf")
     minimum_run_s: float = 0.0
     most_preemptions: int = 1_000_000
     moves: bool = False
@@ -83,9 +85,11 @@ def _locked(jobs: JobTable, now_s: float, terms: Terms) -> Flags:
 def _ranked(snapshot: Snapshot, urgency_s: Floats, locked: Flags, terms: Terms) -> list[int]:
     jobs = snapshot.jobs
     since = np.where(np.isfinite(jobs.waiting_since_s), jobs.waiting_since_s, jobs.submit_s)
-    gain = terms.gain_per_day * np.maximum(snapshot.now_s - since, 0.0) / _DAY_S
+    waited_s = np.where(jobs.running, 0.0, np.maximum(snapshot.now_s - since, 0.0))
+    gain = terms.gain_per_day * waited_s / _DAY_S
     kept = terms.reluctance + terms.reluctance_per_preemption * jobs.preemptions
     key = urgency_s / (1.0 + np.where(jobs.running, kept, gain))
+    key[waited_s > terms.longest_wait_s] = 0.0
     rows = np.flatnonzero(~locked)
     return np.flatnonzero(locked).tolist() + by_priority(snapshot, rows, [key, ~jobs.running])
 
