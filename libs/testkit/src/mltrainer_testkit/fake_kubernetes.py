@@ -7,7 +7,7 @@ import asyncio
 import base64
 import copy
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -136,7 +136,7 @@ class FakeCluster:
         items = tuple(copy.deepcopy(self.objects[key]) for key in keys[:2])
         return Page(items, str(self._version), keys[1] if len(keys) > 2 else "")
 
-    async def watch(self, collection: Collection, version: str) -> AsyncIterator[tuple[str, Object]]:
+    async def watch(self, collection: Collection, version: str) -> AsyncGenerator[tuple[str, Object], None]:
         """Yields changes until connections are cut."""
         self._answer()
         seen, cut = int(version), self._cut

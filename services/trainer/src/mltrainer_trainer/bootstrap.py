@@ -142,7 +142,9 @@ def _consumer_group(node: _Node, database: Database) -> ConsumerGroup:
 def _report_api(node: _Node) -> AttemptReportApi:
     clock = node.context.clock
     return AttemptReportApi(
-        ReportProgressHandler(node.unit_of_work, node.leases, clock),
+        ReportProgressHandler(
+            node.unit_of_work, node.leases, clock, takes_usage=not node.execution.measures_usage
+        ),
         RecordTrialsHandler(node.unit_of_work, clock),
         ReportSuccessHandler(node.unit_of_work, clock),
         ReportFailureHandler(node.unit_of_work, clock),

@@ -22,6 +22,7 @@ class Execution:
         trainer: Name of the release; one per kind of backend.
         nodes: Name of the node, or how the names of its nodes begin, up to a dot.
         background: What must go on for the backend to see anything.
+        measures_usage: Whether the backend sees what attempts use; where not, they say so themselves.
     """
 
     trainer: str
@@ -29,6 +30,7 @@ class Execution:
     backend: ExecutionBackend
     probe: NodeProbe
     background: Mapping[str, Loop] = field(default_factory=dict)
+    measures_usage: bool = True
 
 
 async def open_execution(
@@ -40,7 +42,14 @@ async def open_execution(
     from mltrainer_trainer.kubernetes_bootstrap import open_cluster  # imports the client's thousand models
 
     opened = await open_cluster(context, settings, stated_settings(context.platform), wakeup)
-    return Execution("trainers/kubernetes", opened.nodes, opened.backend, opened.probe, opened.background)
+    return Execution(
+        "trainers/kubernetes",
+        opened.nodes,
+        opened.backend,
+        opened.probe,
+        opened.background,
+        measures_usage=False,
+    )
 
 
 def _on_this_machine(platform: PlatformSettings, settings: TrainerSettings) -> Execution:

@@ -101,4 +101,5 @@ async def test_an_attempt_in_a_pod_becomes_a_model(
     assert succeeded.computation_key == placed.computation_key
     assert (stage.peers.uploads[0][0].training, len(stage.peers.uploads)) == ("trainings/t1", 1)
     assert len(fake_broker.events(events.AttemptStarted)) == 1
+    assert fake_broker.events(events.UsageSampled)[-1].cpu_seconds > 0
     assert len(jobs) == 1

@@ -274,6 +274,21 @@ async def test_an_attempt_hears_with_each_report_how_long_it_may_go_on(
     assert (after.proceed, after.lease_s) == (True, pytest.approx(30.0))
 
 
+async def test_an_attempt_that_nobody_can_measure_is_believed_what_it_uses(
+    node: Node, placement: Placement
+) -> None:
+    await node.place(placement)
+    await node.supervise()
+    identity = AttemptIdentity(placement.attempt, placement.allocation, placement.fencing_token)
+    report = ReportProgress(identity, 0.1, "trials", cpu_seconds=2.5, memory_bytes=700)
+
+    await ReportProgressHandler(node.unit_of_work, node.leases, node.clock, takes_usage=True)(report)
+
+    usage = (await node.attempt(placement)).usage
+    assert usage == Usage(2.5, 700, node.clock.now())
+    assert await node.published() == ["attempt-started", "attempt-progressed", "usage-sampled"]
+
+
 async def test_a_revoked_allocation_ends_its_attempt(node: Node, placement: Placement) -> None:
     await node.place(placement)
     await node.supervise()

@@ -17,6 +17,7 @@ from mltrainer_common.errors import RpcFailure
 from mltrainer_models.training_key import ViewRead
 
 from mltrainer_trainer.adapters.peer_calls import call_patiently
+from mltrainer_trainer.adapters.processes import own_usage
 from mltrainer_trainer.application.execute_attempt import Dataset, Lineage, Outcome
 from mltrainer_trainer.application.report_attempt import Permission
 from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure
@@ -128,7 +129,14 @@ class RpcAttemptReports:
 
     async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> Permission:
         """Says how far the attempt is and returns whether it shall go on; silence means it shall."""
-        request = reports.ReportProgressRequest(attempt=_speaker(identity), progress=progress, stage=stage)
+        cpu_seconds, memory_bytes = own_usage()
+        request = reports.ReportProgressRequest(
+            attempt=_speaker(identity),
+            progress=progress,
+            stage=stage,
+            cpu_seconds=cpu_seconds,
+            memory_bytes=memory_bytes,
+        )
         try:
             answer = await self.stub.ReportProgress(request)
         except RpcFailure as failure:

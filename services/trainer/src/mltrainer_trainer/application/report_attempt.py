@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from mltrainer_trainer.application.change_attempt import load_speaker, save_change
 from mltrainer_trainer.application.lease_book import LeaseBook
 from mltrainer_trainer.application.ports import Clock, UnitOfWorkFactory
-from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure, Success, advance, fail, succeed
+from mltrainer_trainer.domain.attempt import (
+    AttemptIdentity,
+    Change,
+    Failure,
+    Success,
+    Usage,
+    advance,
+    fail,
+    sample,
+    succeed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +25,8 @@ class ReportProgress:
     identity: AttemptIdentity
     progress: float
     stage: str
+    cpu_seconds: float = 0.0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +39,34 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class ReportProgressHandler:
-    """Records progress and passes the lease on."""
+    """Records progress and passes the lease on.
+
+    Attributes:
+        takes_usage: Whether attempts are believed what they use, because nobody sees it from outside.
+    """
 
     unit_of_work: UnitOfWorkFactory
     leases: LeaseBook
     clock: Clock
+    takes_usage: bool = False
 
     async def __call__(self, command: ReportProgress) -> Permission:
         """Tells whether the attempt shall go on."""
         async with self.unit_of_work() as uow:
             attempt = await load_speaker(uow, command.identity)
             change = advance(attempt, command.progress, command.stage, self.clock.now())
+            if self.takes_usage:
+                change = self._with_usage(change, command)
             if change.events:
                 await save_change(uow, change)
                 await uow.commit()
         if change.attempt.state.is_final:
             return Permission(proceed=False, lease_s=0.0)
         return Permission(proceed=True, lease_s=self.leases.left_s(command.identity.allocation))
+
+    def _with_usage(self, change: Change, command: ReportProgress) -> Change:
+        sampled = sample(change.attempt, Usage(command.cpu_seconds, command.memory_bytes, self.clock.now()))
+        return Change(sampled.attempt, (*change.events, *sampled.events))
 
 
 @dataclass(frozen=True, slots=True)

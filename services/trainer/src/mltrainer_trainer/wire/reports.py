@@ -15,7 +15,13 @@ from mltrainer_trainer.domain.ledger import RecordedTrial, StudyTarget
 
 def to_report_progress(request: contract.ReportProgressRequest) -> ReportProgress:
     """Reads how far an attempt is."""
-    return ReportProgress(_identity(request.attempt), request.progress, request.stage)
+    return ReportProgress(
+        _identity(request.attempt),
+        request.progress,
+        request.stage,
+        request.cpu_seconds,
+        request.memory_bytes,
+    )
 
 
 def to_report_success(request: contract.ReportSuccessRequest) -> ReportSuccess:

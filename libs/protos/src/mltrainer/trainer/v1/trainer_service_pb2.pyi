@@ -327,10 +327,16 @@ class ReportProgressRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     progress: _builtins.float
     """Fraction done, 0 to 1."""
     stage: _builtins.str
     """What it does now."""
+    cpu_seconds: _builtins.float
+    """CPU time since the start of the attempt, in seconds; for trainers that cannot measure it from outside."""
+    memory_bytes: _builtins.int
+    """Resident memory now."""
     @_builtins.property
     def attempt(self) -> Global___AttemptIdentity:
         """Who speaks."""
@@ -341,10 +347,12 @@ class ReportProgressRequest(_message.Message):
         attempt: Global___AttemptIdentity | None = ...,
         progress: _builtins.float = ...,
         stage: _builtins.str = ...,
+        cpu_seconds: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "progress", b"progress", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cpu_seconds", b"cpu_seconds", "memory_bytes", b"memory_bytes", "progress", b"progress", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,6 +1,6 @@
 """What the backend asks of a cluster; objects are plain mappings, as the API sends them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,7 +82,7 @@ class ClusterApi(Protocol):
         """
         ...
 
-    def watch(self, collection: Collection, version: str) -> AsyncIterator[tuple[str, Object]]:
+    def watch(self, collection: Collection, version: str) -> AsyncGenerator[tuple[str, Object], None]:
         """Yields what changes after a version, until the server ends the connection.
 
         Raises:

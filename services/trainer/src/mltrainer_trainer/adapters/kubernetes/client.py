@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -97,7 +97,7 @@ class RestClusterApi:
         metadata = content["metadata"]
         return Page(tuple(content["items"]), metadata["resourceVersion"], metadata.get("continue", ""))
 
-    async def watch(self, collection: Collection, version: str) -> AsyncIterator[tuple[str, Object]]:
+    async def watch(self, collection: Collection, version: str) -> AsyncGenerator[tuple[str, Object], None]:
         """Yields what changes after a version, until the server ends the connection."""
         query = [
             ("watch", "true"),
@@ -110,7 +110,7 @@ class RestClusterApi:
         timeout = aiohttp.ClientTimeout(sock_connect=self.timeout_s, sock_read=self.watch_s + self.timeout_s)
         try:
             response = await self._request("GET", collection.path, query, timeout)
-            async with response:
+            async with _cut_at_the_end(response):
                 await _refuse(response)
                 async for line in _lines(response):
                     yield _event(line)
@@ -184,6 +184,18 @@ async def _refuse(response: Any) -> None:
         raise ExpiredError(str(response.url))
     if response.status >= HTTPStatus.BAD_REQUEST:
         raise UnavailableError(f"the API server answers {response.status}")
+
+
+@asynccontextmanager
+async def _cut_at_the_end(response: Any) -> AsyncIterator[None]:
+    """Leaves no connection that waits for the server to agree to its end, which may come after our loop's."""
+    transport = response.connection.transport if response.connection is not None else None
+    try:
+        async with response:
+            yield
+    finally:
+        if transport is not None:
+            transport.abort()
 
 
 async def _lines(response: Any) -> AsyncIterator[bytes]:

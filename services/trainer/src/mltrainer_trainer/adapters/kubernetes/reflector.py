@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from typing import Protocol
 
 import structlog
@@ -94,17 +95,20 @@ class Reflector:
         self._changed()
 
     async def _follow(self) -> None:
-        async for kind, changed in self._api.watch(self._collection, self._version):
-            self._version = changed["metadata"]["resourceVersion"]
-            name = changed["metadata"].get("name", "")
-            if kind == "BOOKMARK":
-                continue
-            if kind == "DELETED":
-                self._objects.pop(name, None)
-            else:
-                self._objects[name] = _trimmed(changed)
-            self._seen(_trimmed(changed), is_gone=kind == "DELETED")
-            self._changed()
+        async with aclosing(self._api.watch(self._collection, self._version)) as changes:
+            async for kind, changed in changes:
+                self._version = changed["metadata"]["resourceVersion"]
+                if kind != "BOOKMARK":
+                    self._take(_trimmed(changed), is_gone=kind == "DELETED")
+
+    def _take(self, found: Object, *, is_gone: bool) -> None:
+        name = found["metadata"]["name"]
+        if is_gone:
+            self._objects.pop(name, None)
+        else:
+            self._objects[name] = found
+        self._seen(found, is_gone=is_gone)
+        self._changed()
 
 
 def _ignore(found: Object, *, is_gone: bool) -> None:
