@@ -386,8 +386,8 @@ class RegistryServiceServicer:
         """Takes the artifacts of an attempt: one header, then chunks file by file. Bytes are verified against their digests;
         uploading the same manifest again is free. A file is kept in parts of `GetUploadResponse.part_bytes` until it is
         complete: after a cut, ask GetUpload what is held, then upload again without the parts whose digests are right.
-        Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`,
-        `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
+        Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, `UPLOAD_INCOMPLETE`, INVALID_ARGUMENT `DIGEST_MISMATCH`,
+        `INVALID_ARTIFACT_PATH`, `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
         `UPLOAD_EXPIRED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -102,8 +102,8 @@ class RegistryServiceStub:
     """Takes the artifacts of an attempt: one header, then chunks file by file. Bytes are verified against their digests;
     uploading the same manifest again is free. A file is kept in parts of `GetUploadResponse.part_bytes` until it is
     complete: after a cut, ask GetUpload what is held, then upload again without the parts whose digests are right.
-    Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`,
-    `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
+    Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, `UPLOAD_INCOMPLETE`, INVALID_ARGUMENT `DIGEST_MISMATCH`,
+    `INVALID_ARTIFACT_PATH`, `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
     `UPLOAD_EXPIRED`.
     """
     GetUpload: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetUploadRequest, _registry_service_pb2.GetUploadResponse]
@@ -186,8 +186,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Takes the artifacts of an attempt: one header, then chunks file by file. Bytes are verified against their digests;
     uploading the same manifest again is free. A file is kept in parts of `GetUploadResponse.part_bytes` until it is
     complete: after a cut, ask GetUpload what is held, then upload again without the parts whose digests are right.
-    Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`,
-    `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
+    Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, `UPLOAD_INCOMPLETE`, INVALID_ARGUMENT `DIGEST_MISMATCH`,
+    `INVALID_ARTIFACT_PATH`, `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
     `UPLOAD_EXPIRED`.
     """
     GetUpload: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetUploadRequest, _registry_service_pb2.GetUploadResponse]  # type: ignore[assignment]
@@ -429,8 +429,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes the artifacts of an attempt: one header, then chunks file by file. Bytes are verified against their digests;
         uploading the same manifest again is free. A file is kept in parts of `GetUploadResponse.part_bytes` until it is
         complete: after a cut, ask GetUpload what is held, then upload again without the parts whose digests are right.
-        Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, INVALID_ARGUMENT `DIGEST_MISMATCH`, `INVALID_ARTIFACT_PATH`,
-        `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
+        Errors: FAILED_PRECONDITION `STALE_FENCING_TOKEN`, `UPLOAD_INCOMPLETE`, INVALID_ARGUMENT `DIGEST_MISMATCH`,
+        `INVALID_ARTIFACT_PATH`, `INVALID_UPLOAD`, RESOURCE_EXHAUSTED `ARTIFACT_TOO_LARGE`, `FILE_TOO_LARGE`, `MODEL_QUOTA_EXCEEDED`, ABORTED
         `UPLOAD_EXPIRED`.
         """
 
