@@ -472,6 +472,12 @@ class Scheduler:
         self._counter += 1
         return f"{self._counter:08d}"
 
+    def crash(self) -> None:
+        """Starts again with nothing but what was committed."""
+        self.planner = self.fresh_planner()
+        self.place_handler = replace(self.place_handler, planner=self.planner)
+        self.explain = replace(self.explain, planner=self.planner)
+
     def fresh_planner(self) -> Planner:
         """Returns what a scheduler begins with after a crash."""
         return Planner(planning_policy("default"), self.policy)
