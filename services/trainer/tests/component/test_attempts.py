@@ -83,6 +83,7 @@ async def test_a_placement_becomes_a_model_with_its_lineage_in_one_trace(
     (header, files) = stage.peers.uploads[0]
     assert (header.training, header.fencing_token) == ("trainings/t1", 1)
     assert load_predictor(files).description.catalogue_id == succeeded.result.catalogue_id
+    assert {"model.sig", "sbom.cdx.json"} <= files.keys()
     assert succeeded.computation_key == placed.computation_key == succeeded.lineage.computation_key
     assert succeeded.spec == placed.spec
     assert succeeded.lineage.dataset_sha256 == stage.peers.dataset_sha256
