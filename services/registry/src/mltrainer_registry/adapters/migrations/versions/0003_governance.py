@@ -50,6 +50,7 @@ def _add_details() -> None:
     op.add_column("model_version", sa.Column("owner", sa.String, nullable=False, server_default=""))
     op.add_column("model_version", sa.Column("signature", sa.Text, nullable=False, server_default=""))
     op.create_index("model_details_revision", "model", ["details_revision"])
+    op.create_index("model_version_create_time", "model_version", ["create_time", "model", "number"])
 
 
 def _create_policies() -> None:
