@@ -9,11 +9,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Floats, Integers, JobTable
+from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Flags, Floats, Integers, JobTable
+from mltrainer_scheduling.nodes import NodeTable
 from mltrainer_scheduling.quotas import QuotaBook
 from mltrainer_scheduling.snapshot import Snapshot
 
-from mltrainer_scheduler.domain.cluster_state import Account, held_by_node, with_free
+from mltrainer_scheduler.domain.cluster_state import Account, with_free
 from mltrainer_scheduler.domain.gangs import place_gang
 from mltrainer_scheduler.domain.training import Share, Terms
 
@@ -89,25 +90,34 @@ def with_started(snapshot: Snapshot, training: str, shares: Sequence[Share]) -> 
 def overfull(snapshot: Snapshot) -> Integers:
     """Returns the trainings to stop so that no node holds more than it has, those that lose least first."""
     jobs, nodes = snapshot.jobs, snapshot.nodes
-    totals = (nodes.cpu_millis, nodes.memory_bytes, nodes.gpus * WHOLE_GPU_MILLIS)
-    held = held_by_node(jobs, len(nodes))
-    over = [amounts > total for amounts, total in zip(held, totals, strict=True)]
+    lost = work_lost(jobs)
+    left = np.ones(len(jobs.share_job), np.bool_)
     stopped: list[int] = []
-    for node in np.flatnonzero(over[0] | over[1] | over[2]):
-        there = np.unique(jobs.share_job[jobs.share_node == node])
-        for job in there[np.argsort(work_lost(jobs)[there], kind="stable")]:
-            if all(amounts[node] <= total[node] for amounts, total in zip(held, totals, strict=True)):
+    for node in np.flatnonzero(_holds_too_much(jobs, nodes, left)):
+        there = np.unique(jobs.share_job[(jobs.share_node == node) & left])
+        for job in there[np.argsort(lost[there], kind="stable")].tolist():
+            if not _holds_too_much(jobs, nodes, left)[node]:
                 break
-            if job not in stopped:
-                stopped.append(int(job))
-                _give_back(jobs, int(job), held)
+            stopped.append(job)
+            left &= jobs.share_job != job
     return np.array(stopped, np.int64)
 
 
-def _give_back(jobs: JobTable, job: int, held: Sequence[Integers]) -> None:
-    mine = jobs.share_job == job
-    for amounts, each in zip(held, (jobs.cpu_millis, jobs.memory_bytes, jobs.gpu_millis), strict=True):
-        np.subtract.at(amounts, jobs.share_node[mine], jobs.share_workers[mine] * each[job])
+def _holds_too_much(jobs: JobTable, nodes: NodeTable, left: Flags) -> Flags:
+    """Returns which nodes cannot hold the shares that are left: in amounts, or device by device."""
+    job, node, workers, device = (getattr(jobs, name)[left] for name in _SHARE_COLUMNS)
+    cpu, memory, whole = (np.zeros(len(nodes), np.int64) for _ in range(3))
+    np.add.at(cpu, node, workers * jobs.cpu_millis[job])
+    np.add.at(memory, node, workers * jobs.memory_bytes[job])
+    each = jobs.gpu_millis[job]
+    is_shared = (each < WHOLE_GPU_MILLIS) & (device >= 0)
+    shared = np.zeros((len(nodes), max(int(device.max(initial=-1)) + 1, 1)), np.int64)
+    np.add.at(shared, (node[is_shared], device[is_shared]), (workers * each)[is_shared])
+    np.add.at(whole, node[~is_shared], (workers * -(-each // WHOLE_GPU_MILLIS))[~is_shared])
+    is_missing = (shared > 0) & (np.arange(shared.shape[1]) >= nodes.gpus[:, None])
+    too_much = (cpu > nodes.cpu_millis) | (memory > nodes.memory_bytes) | is_missing.any(axis=1)
+    too_much |= (shared > WHOLE_GPU_MILLIS).any(axis=1) | (whole + (shared > 0).sum(axis=1) > nodes.gpus)
+    return np.asarray(too_much, np.bool_)
 
 
 def next_claim(
