@@ -24,6 +24,8 @@ Progress = Callable[[int], None]
 
 _CHUNK_BYTES = 1 << 20
 _TRIES = 6
+# A slow line is no reason to give up; a cut is noticed sooner.
+_UPLOAD_TIMEOUT_S = 3_600.0
 _FIRST_WAIT_S = 0.2
 FENCING_TOKEN = 1
 """Imports have no attempts that could overtake each other."""
@@ -54,7 +56,9 @@ async def upload(
 
     async def send() -> str:
         held = await client.registry.GetUpload(GetUploadRequest(header=header))
-        answer = await client.registry.UploadArtifact(_parts(header, files, held, progress))
+        answer = await client.registry.UploadArtifact(
+            _parts(header, files, held, progress), timeout=_UPLOAD_TIMEOUT_S
+        )
         return answer.manifest_digest
 
     return await _patiently(send)

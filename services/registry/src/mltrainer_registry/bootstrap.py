@@ -20,6 +20,7 @@ from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
 from mltrainer_models import model_store_url
 
+from mltrainer_registry.adapters.adoption import adopt_contents
 from mltrainer_registry.adapters.artifact_store import ContentArtifactStore
 from mltrainer_registry.adapters.change_log import SqlChangeReader
 from mltrainer_registry.adapters.evaluations import ContentEvaluations
@@ -94,6 +95,7 @@ async def assemble(
     transactions = EventTransactions(database, slug, signal, encode=to_message)
     artifact_url = settings.artifact_url or str(platform.data_directory / "artifacts")
     content = ContentStore(model_store_url(artifact_url))
+    _ = await adopt_contents(database, ContentStore(artifact_url), content)
     evaluations = ContentEvaluations(ContentArtifactStore(content))
     unit_of_work = SqlUnitOfWorkFactory(transactions, partial(follow_to, follower), evaluations)
     use_cases = make_use_cases(
