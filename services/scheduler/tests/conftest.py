@@ -38,7 +38,7 @@ from mltrainer_scheduler.application.resolve_training import KeyResolver
 from mltrainer_scheduler.bootstrap import planning_policy
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Knowledge, TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport, demand_of, offered
-from mltrainer_scheduler.domain.cluster_state import Delta, TrainingFact, fact_of
+from mltrainer_scheduler.domain.facts import Delta, TrainingFact, fact_of
 from mltrainer_scheduler.domain.keys import BarCalendar
 from mltrainer_scheduler.domain.planning import Duration, learned_count
 from mltrainer_scheduler.domain.prices import Price, PriceList

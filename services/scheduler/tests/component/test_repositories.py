@@ -10,7 +10,8 @@ import pytest
 from mltrainer_common.database import DatabaseConflictError, retry_conflicts
 from mltrainer_scheduler.domain.catalogue import TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
-from mltrainer_scheduler.domain.cluster_state import ClusterState, HeldShare
+from mltrainer_scheduler.domain.cluster_state import ClusterState
+from mltrainer_scheduler.domain.facts import HeldShare
 from mltrainer_scheduler.domain.planning import Duration
 from mltrainer_scheduler.domain.specification import (
     Budget,

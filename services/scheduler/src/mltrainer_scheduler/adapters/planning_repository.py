@@ -24,7 +24,7 @@ from mltrainer_scheduler.adapters.tables import (
     queue_use,
     training,
 )
-from mltrainer_scheduler.domain.cluster_state import Delta, HeldShare, TrainingFact
+from mltrainer_scheduler.domain.facts import Delta, HeldShare, TrainingFact
 from mltrainer_scheduler.domain.planning import Duration, learned_count
 from mltrainer_scheduler.domain.training import TrainingState
 

@@ -7,7 +7,7 @@ from typing import Any
 from mltrainer.scheduler.v1 import resources_pb2
 
 from mltrainer_scheduler.domain.cluster import Capacity, Demand, NodeReport, demand_of
-from mltrainer_scheduler.domain.cluster_state import HeldShare, TrainingFact
+from mltrainer_scheduler.domain.facts import HeldShare, TrainingFact
 from mltrainer_scheduler.domain.specification import FieldViolation
 from mltrainer_scheduler.domain.training import Allocation, Share, Training, TrainingState
 from mltrainer_scheduler.wire.specification import from_spec, to_spec

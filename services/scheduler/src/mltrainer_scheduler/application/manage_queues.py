@@ -9,8 +9,9 @@ from mltrainer_scheduling.quotas import NOTHING, Amounts, Queue, QuotaBook, chec
 
 from mltrainer_scheduler.application.planner import Planner
 from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory
-from mltrainer_scheduler.domain.cluster_state import ClusterState, capacity_of
+from mltrainer_scheduler.domain.cluster_state import ClusterState
 from mltrainer_scheduler.domain.errors import QueuesChangedError
+from mltrainer_scheduler.domain.free_capacity import capacity_of
 from mltrainer_scheduler.domain.planning import past_of
 from mltrainer_scheduler.domain.training import SchedulingPolicy
 

@@ -8,7 +8,8 @@ from mltrainer_scheduling.plan import Policy
 from mltrainer_scheduling.snapshot import Snapshot
 
 from mltrainer_scheduler.application.ports import PlanningRepository
-from mltrainer_scheduler.domain.cluster_state import ClusterState, Delta, TrainingFact
+from mltrainer_scheduler.domain.cluster_state import ClusterState
+from mltrainer_scheduler.domain.facts import Delta, TrainingFact
 from mltrainer_scheduler.domain.planning import Decisions, decide
 from mltrainer_scheduler.domain.training import SchedulingPolicy
 

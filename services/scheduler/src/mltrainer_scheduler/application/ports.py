@@ -11,8 +11,8 @@ from mltrainer_scheduling.quotas import Queue
 
 from mltrainer_scheduler.domain.catalogue import Knowledge, TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
-from mltrainer_scheduler.domain.cluster_state import Delta
 from mltrainer_scheduler.domain.events import SchedulerEvent
+from mltrainer_scheduler.domain.facts import Delta
 from mltrainer_scheduler.domain.planning import Duration
 from mltrainer_scheduler.domain.training import (
     Allocation,

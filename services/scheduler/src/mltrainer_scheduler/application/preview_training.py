@@ -8,7 +8,7 @@ from mltrainer_scheduler.application.planner import Planner
 from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory, View
 from mltrainer_scheduler.domain.catalogue import Selection, Unknown, Unready, select
 from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT, Demand, demand_of
-from mltrainer_scheduler.domain.cluster_state import TrainingFact
+from mltrainer_scheduler.domain.facts import TrainingFact
 from mltrainer_scheduler.domain.forecast import Interval, duration_of, start_of, total
 from mltrainer_scheduler.domain.keys import BarCalendar, key_of
 from mltrainer_scheduler.domain.planning import Decisions

@@ -12,94 +12,15 @@ from typing import Any
 
 import numpy as np
 from mltrainer_scheduling.fair_share import PastUse
-from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Flags, Integers, JobTable
+from mltrainer_scheduling.jobs import Flags, Integers, JobTable
 from mltrainer_scheduling.nodes import NodeTable
 from mltrainer_scheduling.quotas import NOTHING, Amounts, Queue, plus
 from mltrainer_scheduling.snapshot import History, Snapshot
 
-from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT, Demand, NodeReport, demand_of
-from mltrainer_scheduler.domain.training import Allocation, Terms, Training, TrainingState
-
-
-@dataclass(frozen=True, slots=True)
-class HeldShare:
-    """Workers on one node; `device` is the GPU that a fractional worker shares, or -1."""
-
-    node: str
-    workers: int
-    device: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingFact:
-    """What planning knows of a training; times are seconds since 1970.
-
-    Attributes:
-        is_queued: Waits for capacity; with shares it is placed, with neither it is over.
-        has_key: Leads its computation, so that it may be placed.
-        knowledge: Revision of the replicated tables that its key was computed from.
-    """
-
-    name: str
-    demand: Demand
-    is_queued: bool = True
-    queue: str = ""
-    priority: int = 0
-    group: str = ""
-    create_s: float = 0.0
-    ready_s: float = 0.0
-    wait_begin_s: float = 0.0
-    begin_s: float = nan
-    deadline_s: float = inf
-    attained_s: float = 0.0
-    checkpoint_interval_s: float = 0.0
-    preemption_count: int = 0
-    has_key: bool = True
-    knowledge: int = 0
-    reason: str = ""
-    shares: tuple[HeldShare, ...] = ()
-
-
-def fact_of(training: Training, held: Sequence[Allocation]) -> TrainingFact:
-    """Says what planning needs of a training and its living allocations."""
-    spec = training.spec
-    deadline = spec.budget.deadline_time if spec.budget else None
-    shares = [HeldShare(item.share.node, item.share.workers, item.share.device) for item in held]
-    return TrainingFact(
-        name=training.name,
-        demand=demand_of(training.name, spec.resources),
-        is_queued=training.state is TrainingState.QUEUED,
-        queue=spec.queue,
-        priority=spec.priority,
-        group=spec.study,
-        create_s=training.create_time.timestamp(),
-        ready_s=training.ready_time.timestamp(),
-        wait_begin_s=(training.wait_begin_time or training.create_time).timestamp(),
-        begin_s=training.begin_time.timestamp() if training.begin_time else nan,
-        deadline_s=deadline.timestamp() if deadline else inf,
-        attained_s=training.attained_s,
-        checkpoint_interval_s=spec.resources.checkpoint_interval_s,
-        preemption_count=training.preemption_count,
-        has_key=bool(training.computation_key),
-        knowledge=training.knowledge,
-        reason=training.reason,
-        shares=tuple(shares) if training.state is TrainingState.PLACED else (),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What has changed in the database since a revision; None where nothing of that kind has."""
-
-    revision: int
-    trainings: Sequence[TrainingFact] = ()
-    nodes: Sequence[NodeReport] = ()
-    queues: tuple[Queue, ...] | None = None
-    past: Mapping[str, PastUse] | None = None
-    history: History | None = None
-    knowledge: int = 0
-    learned: int = 0
-
+from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT, Demand, NodeReport
+from mltrainer_scheduler.domain.facts import Delta, TrainingFact
+from mltrainer_scheduler.domain.free_capacity import empty_nodes, with_free
+from mltrainer_scheduler.domain.training import Terms
 
 _FIRST_ROWS = 64
 # Reasons that name no cause of waiting yet.
@@ -430,78 +351,9 @@ class ClusterState:
 
     def _nodes(self, silent: Collection[str]) -> NodeTable:
         if self._node_table is None:
-            self._node_table = _empty_nodes([self.nodes[name] for name in sorted(self.nodes)])
+            self._node_table = empty_nodes([self.nodes[name] for name in sorted(self.nodes)])
         nodes = self._node_table
         if not silent:
             return nodes
         heard = np.array([name not in silent for name in nodes.name], np.bool_)
         return replace(nodes, schedulable=nodes.schedulable & heard)
-
-
-def _empty_nodes(reports: Sequence[NodeReport]) -> NodeTable:
-    cpu = np.array([report.total.cpu_millis for report in reports], np.int64)
-    memory = np.array([report.total.memory_bytes for report in reports], np.int64)
-    gpus = np.array([report.total.gpu_millis // WHOLE_GPU_MILLIS for report in reports], np.int64)
-    exists = np.arange(int(gpus.max(initial=0))) < gpus[:, None]
-    return NodeTable(
-        name=np.array([report.name for report in reports], np.object_),
-        gpus=gpus,
-        cpu_millis=cpu,
-        memory_bytes=memory,
-        free_gpu_millis=np.where(exists, WHOLE_GPU_MILLIS, 0),
-        free_cpu_millis=cpu,
-        free_memory_bytes=memory,
-        gpu_type=np.array([report.gpu_type for report in reports], np.object_),
-        spot=np.array([report.spot for report in reports], np.bool_),
-        zone=np.array([report.zone for report in reports], np.object_),
-        price_usd_per_hour=np.full(len(reports), nan),
-        schedulable=np.array([report.schedulable for report in reports], np.bool_),
-    )
-
-
-def with_free(jobs: JobTable, nodes: NodeTable) -> NodeTable:
-    """Works out what is free from what is held, whatever a node itself says about it."""
-    cpu, memory, _ = held_by_node(jobs, len(nodes))
-    return replace(
-        nodes,
-        free_cpu_millis=np.maximum(nodes.cpu_millis - cpu, 0),
-        free_memory_bytes=np.maximum(nodes.memory_bytes - memory, 0),
-        free_gpu_millis=_free_devices(jobs, nodes),
-    )
-
-
-def held_by_node(jobs: JobTable, count: int) -> tuple[Integers, Integers, Integers]:
-    """Returns the CPUs, memory and GPUs held on each node."""
-    cpu, memory, gpu = (np.zeros(count, np.int64) for _ in range(3))
-    for held, amounts in ((cpu, jobs.cpu_millis), (memory, jobs.memory_bytes), (gpu, jobs.gpu_millis)):
-        np.add.at(held, jobs.share_node, jobs.share_workers * amounts[jobs.share_job])
-    return cpu, memory, gpu
-
-
-def _free_devices(jobs: JobTable, nodes: NodeTable) -> Integers:
-    """Lays out what is held: fractions on their devices, whole devices on the first untouched ones."""
-    width = nodes.free_gpu_millis.shape[1]
-    if not width:
-        return nodes.free_gpu_millis
-    shared = np.zeros((len(nodes), width), np.int64)
-    each, device = jobs.gpu_millis[jobs.share_job], jobs.share_device
-    millis = jobs.share_workers * each
-    on_device = (device >= 0) & (device < width) & (each < WHOLE_GPU_MILLIS)
-    np.add.at(shared, (jobs.share_node[on_device], device[on_device]), millis[on_device])
-    whole = np.zeros(len(nodes), np.int64)
-    devices = jobs.share_workers * -(-each // WHOLE_GPU_MILLIS)
-    np.add.at(whole, jobs.share_node[~on_device], devices[~on_device])
-    exists = np.arange(width) < nodes.gpus[:, None]
-    untouched = exists & (shared == 0)
-    taken = untouched & (np.cumsum(untouched, axis=1) <= whole[:, None])
-    return np.where(exists & ~taken, np.maximum(WHOLE_GPU_MILLIS - shared, 0), 0)
-
-
-def capacity_of(nodes: NodeTable) -> Amounts:
-    """Returns what the nodes that take work have in total."""
-    on = nodes.schedulable
-    return (
-        int(nodes.cpu_millis[on].sum()),
-        int(nodes.memory_bytes[on].sum()),
-        int(nodes.gpus[on].sum()) * WHOLE_GPU_MILLIS,
-    )

@@ -13,7 +13,7 @@ from mltrainer_scheduling.jobs import Floats
 from mltrainer_scheduling.quotas import Amounts, plus
 from mltrainer_scheduling.snapshot import History, Snapshot
 
-from mltrainer_scheduler.domain.cluster_state import capacity_of
+from mltrainer_scheduler.domain.free_capacity import capacity_of
 
 EARLY, LATE = 0.2, 0.8
 _FEWEST = 5

@@ -22,8 +22,9 @@ from mltrainer_scheduling.plan import Cause, Plan, Policy, PreemptionReason, Wai
 from mltrainer_scheduling.quotas import NOTHING, Amounts, QuotaBook, plus
 from mltrainer_scheduling.snapshot import Snapshot
 
-from mltrainer_scheduler.domain.cluster_state import Account, ClusterState, capacity_of, with_free
+from mltrainer_scheduler.domain.cluster_state import Account, ClusterState
 from mltrainer_scheduler.domain.feasibility import feasible
+from mltrainer_scheduler.domain.free_capacity import capacity_of, with_free
 from mltrainer_scheduler.domain.reclaim import MOST_CLAIMS, next_claim, overfull, with_started, without
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Share
 
