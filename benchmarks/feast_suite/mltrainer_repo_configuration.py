@@ -3,12 +3,17 @@
 Feast's suite imports this module by name and reads the two lists; `run.py` puts it on the path.
 """
 
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from feast import FileSource
+from feast.data_format import ParquetFormat
+from feast.data_source import DataSource
 from feast.repo_config import FeastConfigBaseModel
 from mltrainer_feature.adapters.feast_offline import PolarsOfflineStoreConfig
-from tests.universal.feature_repos.universal.data_sources.file import (
-    FileDataSourceCreator,
-    FileParquetDatasetSourceCreator,
-)
+from tests.universal.feature_repos.universal.data_sources.file import FileDataSourceCreator
 
 # The suite says that every row was created when the test began, after the entity rows: honouring that,
 # as the store does by default, every feature is null. The suite expects Feast's default.
@@ -22,8 +27,28 @@ class PolarsDataSourceCreator(FileDataSourceCreator):
         return PolarsOfflineStoreConfig(**SETTINGS)
 
 
-class PolarsDirectorySourceCreator(FileParquetDatasetSourceCreator):
+class PolarsDirectorySourceCreator(FileDataSourceCreator):
     """Sources of one directory each, joined in parts on disk."""
+
+    def create_data_source(
+        self,
+        df: pd.DataFrame,
+        destination_name: str,
+        created_timestamp_column: str | None = "created_ts",
+        field_mapping: dict[str, str] | None = None,
+        timestamp_field: str | None = "ts",
+        **_: Any,
+    ) -> DataSource:
+        directory = tempfile.mkdtemp(prefix=f"{self.project_name}_{destination_name}")
+        self.dirs.append(directory)
+        df.to_parquet(Path(directory) / "rows.parquet")
+        return FileSource(
+            file_format=ParquetFormat(),
+            path=directory,
+            timestamp_field=timestamp_field,
+            created_timestamp_column=created_timestamp_column,
+            field_mapping=field_mapping or {"ts_1": "ts"},
+        )
 
     def create_offline_store_config(self) -> FeastConfigBaseModel:
         return PolarsOfflineStoreConfig(**SETTINGS, memory_limit_mib=1)
