@@ -229,14 +229,18 @@ async def test_the_shipped_rights_suffice_in_a_namespace_that_restricts_its_pods
     assert nodes == ["nodes/test.real"]
 
 
-async def test_the_example_for_pods_brings_the_key_of_the_tokens_for_its_owner_alone(
+async def test_the_example_for_pods_brings_the_keys_for_their_owner_alone(
     machine: Machine,
 ) -> None:
-    secret = {"metadata": {"name": "mltrainer-token-key"}, "stringData": {"token.key": "k" * 64}}
+    keys = {"token.key": "k" * 64, "key.pem": "p" * 64}
+    secret = {"metadata": {"name": "mltrainer-keys"}, "stringData": keys}
     await machine.ask("POST", f"/api/v1/namespaces/{machine.namespace}/secrets", secret)
     fields = yaml.safe_load(EXAMPLE)
     fields["initContainers"][0]["image"] = machine.profile.image
-    shell = 'file=$MLTRAINER_TOKEN_KEY_FILE; test -O "$file" && ls -l "$file" && cat "$file"'
+    shell = (
+        'file=$MLTRAINER_TOKEN_KEY_FILE; test -O "$file" && ls -l "$file" && cat "$file" '
+        '"$MLTRAINER_TRAINER_SIGNING_FOLDER/key.pem"'
+    )
     placement = replace(place(Program.SAY_USER, "keyed"), spec=shell.encode())
     async with machine.trainer(replace(machine.profile, pod=fields)) as backend:
         await start(backend, placement)
@@ -246,4 +250,4 @@ async def test_the_example_for_pods_brings_the_key_of_the_tokens_for_its_owner_a
     assert isinstance(ended, Ended)
     assert ended.reason is EndReason.SUCCEEDED, output
     assert output.startswith("-rw-------")
-    assert output.endswith("k" * 64)
+    assert output.endswith("k" * 64 + "p" * 64)
