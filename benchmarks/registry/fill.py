@@ -52,25 +52,23 @@ async def _upload() -> AsyncIterator[api.UploadArtifactRequest]:
 
 
 async def fill_peer(address: str, models: Sequence[str], versions: int) -> None:
-    connections = await asyncio.gather(*(peer_requests.connect(address) for _ in range(_AT_ONCE)))
     free: asyncio.Queue[peer_requests.Connection] = asyncio.Queue()
-    for connection in connections:
-        free.put_nowait(connection)
+    for _ in range(_AT_ONCE):
+        free.put_nowait(peer_requests.Connection(address))
 
     async def fill_one(index: int) -> None:
         connection, model = await free.get(), models[index]
-        await connection.send(peer_requests.create_model(model))
+        await connection.send_patiently(peer_requests.create_model(model))
         for _ in range(versions):
-            await connection.send(peer_requests.create_version(model))
-        await connection.send(peer_requests.set_alias(model, versions))
+            await connection.send_patiently(peer_requests.create_version(model))
+        await connection.send_patiently(peer_requests.set_alias(model, versions))
         free.put_nowait(connection)
 
     await _many(len(models), fill_one)
 
 
 async def create_peer_model(address: str, model: str) -> None:
-    connection = await peer_requests.connect(address)
-    await connection.send(peer_requests.create_model(model))
+    await peer_requests.Connection(address).send_patiently(peer_requests.create_model(model))
 
 
 async def _many(count: int, fill_one: Callable[[int], Awaitable[None]]) -> None:

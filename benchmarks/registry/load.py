@@ -113,7 +113,7 @@ async def registry_caller(job: Job) -> list[Call]:
 
 
 async def peer_caller(job: Job) -> list[Call]:
-    connections = await asyncio.gather(*(peer_requests.connect(job.address) for _ in range(job.callers)))
+    connections = [peer_requests.Connection(job.address) for _ in range(job.callers)]
     is_create = job.operation == "create"
 
     def caller(connection: peer_requests.Connection) -> Call:

@@ -39,35 +39,52 @@ def _request(verb: str, path: str, body: Any = None) -> bytes:
 
 
 class Connection:
-    """Asks the kernel for quick acknowledgements: without them 40 ms of the peer's answers at one caller are
-    Nagle's, which says nothing about its work."""
+    """Keeps one connection, and makes a new one for the request after a failure.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._socket: socket.socket = writer.get_extra_info("socket")
+    Asks the kernel for quick acknowledgements: without them 40 ms of the answers at one caller are Nagle's,
+    which says nothing about its work.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._host, _, self._port = address.partition(":")
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def send(self, request: bytes) -> bytes:
         """Returns the body of the answer.
 
         Raises:
             RuntimeError: The peer refuses.
+            OSError, IncompleteReadError: It has closed the connection.
         """
-        self._quicken()
-        self._writer.write(request)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        self._quicken()
+        reader, writer = self._streams or await asyncio.open_connection(self._host, int(self._port))
+        self._streams = None
+        kept: socket.socket = writer.get_extra_info("socket")
+        _quicken(kept)
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        _quicken(kept)
         status, *lines = head.decode().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines if line)
-        body = await self._reader.readexactly(int(headers["content-length"]))
+        body = await reader.readexactly(int(headers["content-length"]))
+        self._streams = reader, writer
         if status.split()[1] != "200":
             raise RuntimeError(f"{status}: {body[:200].decode()}")
         return body
 
-    def _quicken(self) -> None:
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    async def send_patiently(self, request: bytes) -> None:
+        """Sends until there is an answer: under load the peer's supervisor restarts workers."""
+        while True:
+            try:
+                await self.send(request)
+            except (OSError, asyncio.IncompleteReadError):
+                await asyncio.sleep(0.2)
+            except RuntimeError as error:
+                if "RESOURCE_ALREADY_EXISTS" not in str(error):
+                    raise
+                return
+            else:
+                return
 
 
-async def connect(address: str) -> Connection:
-    host, _, port = address.partition(":")
-    return Connection(*await asyncio.open_connection(host, int(port)))
+def _quicken(kept: socket.socket) -> None:
+    kept.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
