@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mltrainer_scheduling.fragmentation import FreeNodes, TaskShape, fits, learn_waste
+from mltrainer_scheduling.fragmentation import FreeNodes, TaskShape, fits, free_nodes, learn_waste
+from mltrainer_scheduling.nodes import Node, node_table
 from mltrainer_scheduling.packing import NO_DEVICE, devices_taken, hold_back, placement_costs
 from mltrainer_scheduling.packing_policies import PackingPolicy
 from mltrainer_scheduling.packing_simulation import Workload, arrivals, simulate_packing
@@ -187,3 +188,18 @@ def test_look_ahead_wastes_less_than_taking_tasks_as_they_come() -> None:
     )
 
     assert sees < blind
+
+
+def test_a_node_of_a_snapshot_that_takes_no_new_work_is_no_place_for_any_task() -> None:
+    free = free_nodes(
+        node_table(
+            [
+                Node("open", gpus=2, cpu_millis=8_000, memory_bytes=GIB, free_gpu_millis=(0, 500)),
+                Node("draining", gpus=2, cpu_millis=8_000, memory_bytes=GIB, schedulable=False),
+            ]
+        )
+    )
+
+    assert fits(HALF, free).tolist() == [True, False]
+    assert fits(TaskShape(0), free).tolist() == [True, False]
+    assert fits(WHOLE, free).tolist() == [False, False]

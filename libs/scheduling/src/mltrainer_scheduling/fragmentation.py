@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Flags, Floats, Integers
+from mltrainer_scheduling.nodes import NodeTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,17 @@ class FreeNodes:
 
     def __len__(self) -> int:
         return len(self.cpu_millis)
+
+
+def free_nodes(table: NodeTable) -> FreeNodes:
+    """Returns what the nodes of a snapshot have free; those that take no new work have nothing."""
+    takes = table.schedulable
+    return FreeNodes(
+        np.where(takes[:, None], table.free_gpu_millis, 0),
+        np.where(takes, table.free_cpu_millis, -1),
+        np.where(takes, table.free_memory_bytes, -1),
+        table.gpu_type,
+    )
 
 
 @dataclass(frozen=True, slots=True)
