@@ -11,6 +11,7 @@ import pytest
 from grpc import StatusCode
 from mltrainer.feature.v1.events_pb2 import ViewRevised
 from mltrainer.scheduler.v1 import events_pb2 as events
+from mltrainer.scheduler.v1 import resources_pb2 as resources
 from mltrainer.scheduler.v1 import scheduler_service_pb2 as api
 from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from mltrainer.trainer.v1 import events_pb2 as trainer
@@ -23,6 +24,7 @@ from mltrainer_messaging.envelope import OutgoingEvent
 from mltrainer_messaging.topics import topic_of
 from mltrainer_scheduler.bootstrap import assemble
 from mltrainer_scheduler.settings import SchedulerSettings
+from mltrainer_scheduler.wire.specification import from_spec, to_spec
 from mltrainer_testkit.fake_broker import FakeBroker
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -241,6 +243,34 @@ async def test_lists_come_in_pages_and_refusals_are_rich(running: Running) -> No
     assert cancelled.state == cancelled.STATE_CANCELLED
     assert (missing.value.code, missing.value.reason) == (StatusCode.NOT_FOUND, "TRAINING_NOT_FOUND")
     assert [item.field for item in wrong.value.field_violations] == ["page_size"]
+
+
+async def test_a_preview_changes_nothing_and_queues_are_the_operators(running: Running) -> None:
+    broker = FakeBroker()
+    async with running(broker) as stub:
+        await _announce(broker)
+        asked = api.PreviewTrainingRequest(spec=_specification(_request("r1", queue="desk")))
+        preview = await _until(lambda: _placeable(stub, asked))
+        queues = await stub.ListQueues(api.ListQueuesRequest())
+        trainings = await stub.ListTrainings(api.ListTrainingsRequest())
+        with pytest.raises(RpcFailure) as refused:
+            await stub.SetQueues(api.SetQueuesRequest())
+
+    assert [share.node for share in preview.shares] == ["nodes/a"]
+    assert not preview.HasField("price_usd_per_hour")
+    assert (list(queues.queues), queues.etag, list(trainings.trainings)) == ([], "0", [])
+    assert refused.value.code is StatusCode.PERMISSION_DENIED
+
+
+def _specification(request: events.TrainingRequested) -> resources.TrainingSpec:
+    return from_spec(to_spec(request))
+
+
+async def _placeable(stub: Any, asked: api.PreviewTrainingRequest) -> Any:
+    preview = await stub.PreviewTraining(asked)
+    if not preview.shares:
+        raise RpcFailure(StatusCode.UNAVAILABLE, preview.message)
+    return preview
 
 
 async def _until(call: Callable[[], Any]) -> Any:

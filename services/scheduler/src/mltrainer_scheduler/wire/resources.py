@@ -1,7 +1,6 @@
 """Writes trainings, allocations, nodes and explanations as their contracts."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from mltrainer.scheduler.v1 import resources_pb2, scheduler_service_pb2
 from mltrainer.types.v1 import types_pb2
@@ -66,7 +65,6 @@ def _violations(violations: Iterable[FieldViolation]) -> list[types_pb2.FieldVio
 
 def from_allocation(allocation: Allocation, training: Training) -> resources_pb2.Allocation:
     """Writes an allocation with the workers that its node holds."""
-    held = replace(training.spec.resources, gang_workers=allocation.share.workers)
     return resources_pb2.Allocation(
         name=allocation.name,
         training=allocation.training,
@@ -74,7 +72,7 @@ def from_allocation(allocation: Allocation, training: Training) -> resources_pb2
         node=allocation.share.node,
         fencing_token=allocation.fencing_token,
         lease_expire_time=to_timestamp(allocation.lease_expire_time),
-        resources=from_resources(held),
+        resources=from_resources(training.spec.resources, allocation.share.workers),
         start_time=to_timestamp(allocation.start_time),
         end_time=to_timestamp(allocation.end_time),
         end_reason=allocation.end_reason,

@@ -71,14 +71,14 @@ def from_spec(spec: TrainingSpec) -> resources_pb2.TrainingSpec:
     )
 
 
-def from_resources(resources: Resources) -> resources_pb2.Resources:
-    """Writes what an attempt holds."""
+def from_resources(resources: Resources, workers: int | None = None) -> resources_pb2.Resources:
+    """Writes what an attempt holds; of a number of workers where it is a part of a gang."""
     return resources_pb2.Resources(
         cpus=resources.cpus,
         memory_bytes=resources.memory_bytes,
         gpus=resources.gpus,
         gpu_type=resources.gpu_type,
-        gang_workers=resources.gang_workers,
+        gang_workers=resources.gang_workers if workers is None else workers,
         spot_policy=_SPOT_POLICY_NUMBERS[resources.spot_policy],
         checkpoint_interval_s=resources.checkpoint_interval_s,
     )
