@@ -246,6 +246,19 @@ def test_whoever_waited_for_a_week_is_next_however_long_it_may_last() -> None:
     assert plan.waits["short"].blockers == ("long",)
 
 
+def test_of_two_alike_the_one_that_loses_less_work_is_stopped() -> None:
+    jobs = [
+        Job("unsaved", shares=(Share("n0", 1),), started_s=0.0, attained_s=9_000.0, unsaved_s=8_000.0),
+        Job("saved", shares=(Share("n1", 1),), started_s=0.0, attained_s=9_000.0),
+        Job("urgent", NOW_S, priority=1),
+    ]
+    nodes = [Node(name, 1, free_gpu_millis=(0,)) for name in ("n0", "n1")]
+
+    plan = policy("default").plan(snapshot(NOW_S, jobs, nodes))
+
+    assert [(one.job_id, one.beneficiary) for one in plan.preemptions] == [("saved", "urgent")]
+
+
 def test_fifo_names_the_head_that_holds_the_others_back() -> None:
     jobs = [Job("wide", 1.0, workers=3), Job("narrow", 2.0)]
     busy = Job("busy", 0.0, shares=(Share("n0", 1),), started_s=0.0)

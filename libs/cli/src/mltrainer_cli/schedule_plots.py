@@ -33,7 +33,7 @@ def draw_replays(replays: "Mapping[str, Replay]", path: Path) -> None:
         queue.step(days, waiting, where="post", label=name)
     completion.set_xscale("log")
     _label(completion, "completion time, h", "part of the jobs")
-    _label(use, "day", "GPUs allocated")
+    _label(use, "day", "part of the GPUs allocated")
     _label(queue, "day", "jobs waiting")
     completion.legend()
     try:

@@ -1,8 +1,8 @@
 """Plans the whole cluster anew: the most urgent jobs get it, with as few stops and moves as that takes.
 
 1. Jobs are ranked by priority, then urgency. A running job counts as more urgent than it is, the more so
-   the oftener it was preempted; a waiting one gains as it waits, and comes first after the longest wait.
-   Jobs in their minimum run, or preempted often enough, stay.
+   the oftener it was preempted and the more work it would lose; a waiting one gains as it waits, and comes
+   first after the longest wait. Jobs in their minimum run, or preempted often enough, stay.
 2. In that order, jobs are selected as long as their GPUs, CPUs and memory fit the cluster in total.
 3. Selected jobs that run stay where they are. Selected jobs that wait are placed, widest first, where that
    stops the fewest; if what is free lies scattered, narrower jobs move (stop and start elsewhere) to clear
@@ -88,6 +88,8 @@ def _ranked(snapshot: Snapshot, urgency_s: Floats, locked: Flags, terms: Terms) 
     waited_s = np.where(jobs.running, 0.0, np.maximum(snapshot.now_s - since, 0.0))
     gain = terms.gain_per_day * waited_s / _DAY_S
     kept = terms.reluctance + terms.reluctance_per_preemption * jobs.preemptions
+    # What a stop would lose counts against what is still expected.
+    kept = kept + jobs.unsaved_s / np.maximum(urgency_s, 1.0)
     key = urgency_s / (1.0 + np.where(jobs.running, kept, gain))
     key[waited_s > terms.longest_wait_s] = 0.0
     rows = np.flatnonzero(~locked)
