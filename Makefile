@@ -11,7 +11,7 @@ STAMP := $(VENV)/.setup-stamp
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports proto proto-check docs docs-check lock test test-unit test-integration test-chaos bench clean
+.PHONY: help setup demo check format lint types imports proto proto-check docs docs-check lock test test-unit test-integration test-chaos test-kubernetes bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ test-integration: setup ## Tests with a real broker, real databases and real pro
 
 test-chaos: setup ## 300 trainings while everything is killed at random; long
 	MLTRAINER_CHAOS_TRAININGS=$${MLTRAINER_CHAOS_TRAININGS:-300} pytest -m chaos --timeout=5400 -s tests/integration/test_kill_everything.py
+
+test-kubernetes: setup ## The Kubernetes backend on a real cluster, built here; needs root and a container runtime
+	pytest -p no:cacheprovider -m kubernetes --timeout=600 tests/kubernetes services/trainer/tests
 
 demo: setup ## Watch the whole platform at work
 	mltrainer demo
