@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.fs
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,8 +25,9 @@ from mltrainer_feature.adapters.offline.requests import (
     ViewRequest,
     check_entity_columns,
 )
+from mltrainer_feature.adapters.offline.sources import Location
 
-CASES = int(os.environ.get("MLTRAINER_LEAKAGE_CASES", "240"))
+CASES = int(os.environ.get("MLTRAINER_LEAKAGE_CASES", "200"))
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 KEYS = ("symbol", "venue")
@@ -283,6 +286,27 @@ def test_nested_and_dictionary_columns_come_through_unchanged() -> None:
     assert [joined.schema.field(name).type for name in names] == [types.field(name).type for name in names]
     assert joined.select(names).to_pylist()[1] == dict.fromkeys(names)
     assert joined["list"].to_pylist()[0] == [1.5]
+    assert spilled.equals(joined)
+
+
+def test_a_directory_is_read_row_group_by_row_group_with_its_names_as_columns(tmp_path: Path) -> None:
+    for venue, price in ((1, 1.0), (2, 2.0)):
+        (tmp_path / f"venue={venue}").mkdir()
+        rows = pa.table(
+            {"symbol": ["A", "B", "A"], "event": [START, START, START + MINUTE], "price": [0.0, 9.0, price]}
+        )
+        pq.write_table(rows, tmp_path / f"venue={venue}" / "rows.parquet", row_group_size=1)
+    dataset = Location(pyarrow.fs.LocalFileSystem(), str(tmp_path)).dataset()
+    keys = (JoinKey("symbol", "symbol"), JoinKey("venue", "venue"))
+    request = view_of(rows, dataset=dataset, keys=keys)
+    asked = rows_of_table(
+        pa.table({"symbol": ["A", "A", "B"], "venue": [2, 1, 3], "event_timestamp": [START + MINUTE] * 3})
+    )
+
+    joined = pa.concat_tables(join_features(asked, [request], Workspace(2**30)))
+    spilled = pa.concat_tables(join_features(asked, [request], Workspace(1)))
+
+    assert joined["price"].to_pylist() == [2.0, 1.0, None]
     assert spilled.equals(joined)
 
 

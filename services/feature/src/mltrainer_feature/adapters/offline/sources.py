@@ -14,6 +14,10 @@ import pyarrow.parquet as pq
 BATCH_ROWS = 131_072
 _BYTES_OF_TEXT = 32
 _BYTES_OF_NUMBER = 8
+# Read ahead, a scan keeps every byte of a file that it has passed until its end.
+_FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Location:
 
     def dataset(self) -> ds.Dataset:
         """Opens the rows; `name=value` in the names of directories is a column."""
-        return ds.dataset(self.path, filesystem=self.filesystem, format="parquet", partitioning="hive")
+        return ds.dataset(self.path, filesystem=self.filesystem, format=_FORMAT, partitioning="hive")
 
 
 def bytes_in_memory(dataset: ds.Dataset, columns: Sequence[str]) -> int:
@@ -73,16 +77,21 @@ def both(left: pc.Expression | None, right: pc.Expression | None) -> pc.Expressi
 def batches(
     dataset: ds.Dataset, columns: Sequence[str], condition: pc.Expression | None
 ) -> Iterator[pa.Table]:
-    """Reads rows in their order, some at a time."""
-    for batch in dataset.to_batches(
-        columns=list(columns),
-        filter=condition,
-        batch_size=BATCH_ROWS,
-        batch_readahead=2,
-        fragment_readahead=1,
-    ):
-        if batch.num_rows:
-            yield pa.Table.from_batches([batch])
+    """Reads rows in their order, some at a time; a row group is held whole."""
+    for part in _row_groups(dataset, condition):
+        rows = part.to_table(columns=list(columns), filter=condition, use_threads=False)
+        for start in range(0, rows.num_rows, BATCH_ROWS):
+            yield rows.slice(start, BATCH_ROWS)
+
+
+def _row_groups(dataset: ds.Dataset, condition: pc.Expression | None) -> Iterator[Any]:
+    """Cuts a dataset by row group: a scan of all of them reads further ahead than memory may reach."""
+    if not isinstance(dataset, ds.FileSystemDataset):
+        yield dataset
+        return
+    for fragment in dataset.get_fragments(condition):
+        for group in fragment.split_by_row_group(condition, schema=dataset.schema):
+            yield ds.FileSystemDataset([group], dataset.schema, dataset.format, dataset.filesystem)
 
 
 def _all_of(conditions: Sequence[pc.Expression]) -> pc.Expression | None:
