@@ -252,3 +252,17 @@ def test_no_history_over_allocates_splits_a_gang_exceeds_a_quota_or_goes_round_i
     history = History(make_scheduler(policy=BOUNDS), tree, seeded)
 
     asyncio.run(history.run(steps))
+
+
+@settings(max_examples=max(SCHEDULES // 6, 1), deadline=None)
+@given(steps=_HISTORIES, tree=_trees())
+def test_the_same_inputs_replay_to_the_same_events(
+    make_scheduler: Callable[..., Any], seeded: Callable[..., Any], steps: list[Any], tree: list[Queue]
+) -> None:
+    histories = [History(make_scheduler(policy=BOUNDS), tree, seeded) for _ in range(2)]
+
+    for history in histories:
+        asyncio.run(history.run(steps))
+
+    recorded, replayed = (history.scheduler.events for history in histories)
+    assert recorded == replayed
