@@ -117,8 +117,10 @@ class WasteModel:
 
     def type_codes(self, gpu_type: NDArray[np.object_]) -> Integers:
         """Returns the code of each node's GPU type; types that nobody asked for share the last."""
-        codes = {name: code for code, name in enumerate(self.gpu_types)}
-        return np.array([codes.get(name, len(codes)) for name in gpu_type], np.int64)
+        codes = np.full(len(gpu_type), len(self.gpu_types), np.int64)
+        for code, name in enumerate(self.gpu_types):
+            codes[gpu_type == name] = code
+        return codes
 
     def waste(self, sums: Floats, cpu_millis: Integers, memory_bytes: Integers, gpu_type: Integers) -> Floats:
         """Returns the expected waste of each node state, in thousandths of a GPU."""
@@ -215,7 +217,7 @@ def fits(shape: TaskShape, nodes: FreeNodes) -> Flags:
     if shape.gpus:
         room &= (nodes.gpu_millis >= shape.gpu_millis).sum(axis=1) >= shape.gpus
     if shape.gpu_types:
-        room &= np.isin(nodes.gpu_type.astype(str), sorted(shape.gpu_types))
+        room &= np.logical_or.reduce([nodes.gpu_type == name for name in sorted(shape.gpu_types)])
     return room
 
 
