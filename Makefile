@@ -53,9 +53,10 @@ types: setup ## Check the types
 imports: setup ## Check the import contracts
 	lint-imports --no-cache | tail -n 20
 
-# Consul takes minutes to build once; the tests that need it come last and wait for it, or skip with the reason.
+# Consul and the S3 server take minutes to build once; their tests come last and wait, or skip with the reason.
 test: check ## What CI calls: checks, then unit, component and integration tests
-	(nice python -m mltrainer_testkit.consul tests/integration/consul_build >/dev/null 2>&1 &)
+	(nice sh -c 'python -m mltrainer_testkit.s3 tests/integration/versitygw_build; \
+	  python -m mltrainer_testkit.consul tests/integration/consul_build' >/dev/null 2>&1 &)
 	coverage erase
 	pytest -p no:cacheprovider -m "not integration" -n 2 --dist loadfile --cov --cov-report= libs services tests
 	pytest -p no:cacheprovider -m integration -n 2 --dist loadfile libs services
