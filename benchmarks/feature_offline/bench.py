@@ -25,6 +25,8 @@ FEAST = "0.67.0"
 # ibis and duckdb are not among the locked dependencies of this repository.
 PEER_PACKAGES = (f"feast[duckdb]=={FEAST}",)
 FIVE_DAYS_S = 432_000
+# Which share of the rows the peer gets, where all of them would take it many minutes.
+PEER_SHARES = {"many_entities": 10, "restated": 10, "skewed": 100}
 
 
 @dataclass(frozen=True)
@@ -98,21 +100,20 @@ def wait(pid: int, timeout_s: int) -> tuple[int, resource.struct_rusage]:
 
 def tasks(options: argparse.Namespace) -> list[Task]:
     """Lists what is run in each round; the peer gets fewer rows where it would need minutes."""
-    whole, few = options.rows, options.rows // 10
+    whole = options.rows
     listed = [
         Task("daily", "ours", whole),
         Task("daily", "ours", whole, max_age_s=0),
         Task("daily", "ours", whole, memory_limit_mib=64),
     ]
-    for shape in ("many_entities", "restated", "skewed"):
-        listed += [Task(shape, "ours", whole), Task(shape, "ours", few)]
+    for shape, share in PEER_SHARES.items():
+        listed += [Task(shape, "ours", whole), Task(shape, "ours", whole // share)]
     return listed
 
 
 def peer_tasks(options: argparse.Namespace) -> list[Task]:
-    few = options.rows // 10
     return [Task("daily", "duckdb", options.rows)] + [
-        Task(shape, "duckdb", few) for shape in ("many_entities", "restated", "skewed")
+        Task(shape, "duckdb", options.rows // share) for shape, share in PEER_SHARES.items()
     ]
 
 
