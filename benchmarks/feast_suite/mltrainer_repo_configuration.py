@@ -21,14 +21,14 @@ SETTINGS = {"only_what_was_known": False}
 
 
 class PolarsDataSourceCreator(FileDataSourceCreator):
-    """Sources of one Parquet file each, joined in memory."""
+    """Sources of one Parquet file each."""
 
     def create_offline_store_config(self) -> FeastConfigBaseModel:
         return PolarsOfflineStoreConfig(**SETTINGS)
 
 
 class PolarsDirectorySourceCreator(FileDataSourceCreator):
-    """Sources of one directory each, joined in parts on disk."""
+    """Sources of one directory each, joined with the smallest memory limit."""
 
     def create_data_source(
         self,
