@@ -234,9 +234,8 @@ async def run(arguments: argparse.Namespace, directory: Path, bootstrap_servers:
 
 def report(result: dict[str, Any]) -> None:
     """Prints what was measured."""
-    print(
-        f"{result['queued']} queued, {result['nodes']} nodes x 8 GPUs, policy {result['policy']}, load {result['load_average']:.1f}"
-    )
+    size = f"{result['queued']} queued, {result['nodes']} nodes x 8 GPUs"
+    print(f"{size}, policy {result['policy']}, load {result['load_average']:.1f}")
     print(f"{'what':44} {'n':>5} {'p50 ms':>9} {'p99 ms':>9} {'CPU ms':>9}")
     for row in result["rows"]:
         times = f"{row['p50_ms']:9.2f} {row['p99_ms']:9.2f} {row['cpu_p50_ms']:9.2f}"
