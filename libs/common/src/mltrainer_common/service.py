@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import sys
@@ -148,6 +149,10 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with start_service(slug, platform, settings, assemble):
+        # What start-up has made lives as long as the process: looking through its many objects again and
+        # again is what the slowest calls would wait for.
+        gc.collect()
+        gc.freeze()
         await stopped.wait()
 
 
