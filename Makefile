@@ -81,6 +81,16 @@ demo: setup ## Watch the whole platform at work
 bench: setup ## Measure; prints every claimed figure beside its floor or peer
 	python benchmarks/calls/bench.py
 	python benchmarks/interceptors/bench.py
+	python benchmarks/registry/bench.py
+	python benchmarks/registry/crash.py --promotions 1000 --kills 20
+	python benchmarks/registry/rollback.py --rollbacks 20
+	python benchmarks/registry_trust/bench.py
+	python benchmarks/scheduling/bench.py --months-only
+	python benchmarks/scheduling/plan_speed.py
+	python benchmarks/scheduler_live/bench.py
+	python benchmarks/packing/bench.py
+	python benchmarks/spot/bench.py --part made-up
+	python benchmarks/feature_offline/bench.py --no-peer
 
 docs: setup ## Regenerate the reference documents from the contracts
 	python scripts/generate_references.py
