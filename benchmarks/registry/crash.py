@@ -27,7 +27,6 @@ from typing import Any
 import asyncpg
 import fill
 import grpc
-import processes
 from mltrainer.registry.v1 import registry_service_pb2 as api
 from mltrainer.registry.v1.events_pb2 import AliasMoved
 from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -36,6 +35,7 @@ from mltrainer_common.tokens import TokenIssuer, load_or_create_token_key
 from mltrainer_messaging.topics import topic_of
 from mltrainer_testkit.databases import create_postgres_database
 from mltrainer_testkit.kafka import kafka_broker
+from mltrainer_testkit.ports import free_port
 from mltrainer_testkit.postgres import postgres_server
 from mltrainer_testkit.topics import tail
 
@@ -147,7 +147,7 @@ async def scenario(options: argparse.Namespace, folder: Path, stack: ExitStack) 
         server_url = stack.enter_context(postgres_server(is_durable=True))
         kafka = stack.enter_context(kafka_broker(folder / "kafka"))
         url = await create_postgres_database(server_url)
-        port = processes.free_port()
+        port = free_port()
         victim = Victim(folder, environment(folder, url, kafka, port), f"127.0.0.1:{port}")
         servers.callback(victim.stop)
         victim.start()

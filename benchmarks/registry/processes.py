@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 from mltrainer_common.discovery import read_endpoints
+from mltrainer_testkit.ports import free_port
 
 PEER_VERSION = "3.17.2"
 _PEER_PACKAGES = (f"mlflow=={PEER_VERSION}", "psycopg2-binary==2.9.13")
@@ -160,14 +161,6 @@ def _is_healthy(port: int) -> bool:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class LoadGenerator:

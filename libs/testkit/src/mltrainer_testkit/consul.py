@@ -3,16 +3,16 @@
 `python -m mltrainer_testkit.consul <folder of the go.mod>` builds it ahead of the tests.
 """
 
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from mltrainer_testkit.go_programs import GoProgram, ProgramNotFoundError
+from mltrainer_testkit.ports import free_port, free_ports
 
 # 510 s of CPU, four to five minutes on two idle cores; what was compiled is kept for a later try.
 BUILD_TIMEOUT_S = 840.0
@@ -39,8 +39,8 @@ def find_or_build_consul(module: Path, timeout_s: float = BUILD_TIMEOUT_S) -> Pa
 @contextmanager
 def consul_agent(executable: Path, port: int | None = None) -> Iterator[str]:
     """Yields the address of a development agent, which keeps nothing once it has ended."""
-    port = port or _free_ports(1)[0]
-    others = zip(_OTHER_PORTS, _free_ports(len(_OTHER_PORTS)), strict=True)
+    port = port or free_port()
+    others = zip(_OTHER_PORTS, free_ports(len(_OTHER_PORTS)), strict=True)
     ports = [f"-{name}-port={number}" for name, number in (("http", port), *others)]
     ports += [f"-{name}-port=-1" for name in _SILENCED_PORTS]
     options = ["-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=test", "-log-level=warn"]
@@ -59,14 +59,6 @@ def consul_agent(executable: Path, port: int | None = None) -> Iterator[str]:
         assert process.stdin is not None
         process.stdin.close()
         process.wait()
-
-
-def _free_ports(number: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _wait_until_ready(address: str) -> None:

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from mltrainer_testkit.kubernetes_host import (
     unmount_below,
 )
 from mltrainer_testkit.oci_image import write_image
+from mltrainer_testkit.ports import free_port, free_ports
 
 BUILD_TIMEOUT_S = 3_600.0
 NODE = "real"
@@ -88,9 +88,9 @@ class Cluster:
 
     def start_control_plane(self) -> None:
         """Starts etcd, API server, controllers and scheduler, and waits until they answer."""
-        self.port = _free_port()
+        self.port = free_port()
         self._write_credentials()
-        etcd, peer = _free_port(), _free_port()
+        etcd, peer = free_ports(2)
         client_url, peer_url = f"http://127.0.0.1:{etcd}", f"http://127.0.0.1:{peer}"
         self._start(
             "etcd",
@@ -115,7 +115,7 @@ class Cluster:
                 f"--kubeconfig={self.state}/scheduler.kubeconfig",
                 "--leader-elect=false",
                 "--bind-address=127.0.0.1",
-                f"--secure-port={_free_port()}",
+                f"--secure-port={free_port()}",
                 f"--cert-dir={self.state}/pki",
             ],
         )
@@ -173,7 +173,7 @@ class Cluster:
             "--use-service-account-credentials",
             "--leader-elect=false",
             "--bind-address=127.0.0.1",
-            f"--secure-port={_free_port()}",
+            f"--secure-port={free_port()}",
             f"--cert-dir={self.state}/pki",
             # A node is missed sooner than the 50 s of the default: tests wait for it.
             "--node-monitor-grace-period=8s",
@@ -266,7 +266,7 @@ class Cluster:
             "containerRuntimeEndpoint": f"unix://{address}",
             "failSwapOn": False,
             "address": NODE_ADDRESS,
-            "port": _free_port(),
+            "port": free_port(),
             "healthzPort": 0,
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "100Mi"},
@@ -428,12 +428,6 @@ def find_or_build_cluster(module: Path, state: Path) -> Cluster:
 def _runtime_directory() -> Path:
     # The path of a socket is bounded; the state directory of a test is not.
     return Path("/run") / f"mlt-{os.getpid()}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mltrainer_testkit.containers import container, has_image
+from mltrainer_testkit.ports import free_port
 
 ENVIRONMENT_VARIABLE = "MLTRAINER_TEST_POSTGRES_URL"
 _IMAGE = "postgres:16-alpine"
@@ -76,7 +77,7 @@ def _local_server(binaries: Path, *, is_durable: bool) -> Iterator[int]:
             "-N",
         ]
         subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder)
-        port = _free_port()
+        port = free_port()
         fsync = "on" if is_durable else "off"
         options = {"port": port, "unix_socket_directories": folder, "fsync": fsync, "max_connections": 200}
         server = [str(binaries / "postgres"), "-D", str(data), "-h", "127.0.0.1"]
@@ -107,12 +108,6 @@ def _unprivileged_user(folder: Path) -> int | None:
     entry = names.get("postgres") or names["nobody"]
     os.chown(folder, entry.pw_uid, entry.pw_gid)
     return entry.pw_uid
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(host: str, port: int) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mltrainer_testkit.go_programs import GoProgram, ProgramNotFoundError
+from mltrainer_testkit.ports import free_port
 
 # 100 s of CPU.
 BUILD_TIMEOUT_S = 600.0
@@ -47,7 +48,7 @@ def s3_bucket(executable: Path, folder: Path) -> Iterator[S3Bucket]:
     """Yields an empty bucket of a server that keeps its files in `folder`."""
     (folder / "data" / _BUCKET).mkdir(parents=True)
     (folder / "metadata").mkdir()
-    port = _free_port()
+    port = free_port()
     keys = ["--access", _ACCESS_KEY, "--secret", _SECRET_KEY, "--region", _REGION]
     options = [*keys, "--quiet", "--keep-alive", "--port", f"127.0.0.1:{port}"]
     posix = ["posix", "--sidecar", str(folder / "metadata"), str(folder / "data")]
@@ -74,12 +75,6 @@ def _environment(port: int) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": _SECRET_KEY,
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(port: int) -> None:
