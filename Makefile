@@ -11,7 +11,7 @@ STAMP := $(VENV)/.setup-stamp
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports proto proto-check docs docs-check lock test test-unit test-integration test-chaos test-kubernetes bench clean
+.PHONY: help setup demo check format lint types imports proto proto-check docs docs-check lock test test-unit test-integration test-chaos test-kubernetes test-catalogue bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -28,10 +28,20 @@ $(STAMP): $(BIN)/uv requirements.lock $(MEMBERS)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(EDITABLES)
 	touch $(STAMP)
 
+COMPILE = $(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url $(foreach member,$(MEMBERS),--no-emit-package mltrainer-$(notdir $(patsubst %/,%,$(dir $(member))))) \
+  --group dev $(MEMBERS)
 lock: $(BIN)/uv ## Re-lock the dependencies, keeping existing pins
-	$(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-annotate --no-header \
-	  --no-emit-index-url $(foreach member,$(MEMBERS),--no-emit-package mltrainer-$(notdir $(patsubst %/,%,$(dir $(member))))) \
-	  --group dev $(MEMBERS) -o requirements.lock >/dev/null
+	$(COMPILE) -o requirements.lock >/dev/null
+	$(COMPILE) --extra catalogue -c requirements.lock -o requirements-catalogue.lock >/dev/null
+
+# An environment of its own: the other tests must see what an installation without the optional libraries sees.
+CATALOGUE_VENV := .venv-catalogue
+$(CATALOGUE_VENV)/.setup-stamp: $(BIN)/uv requirements-catalogue.lock $(MEMBERS)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(CATALOGUE_VENV)
+	$(UV) pip install --quiet --python $(CATALOGUE_VENV)/bin/python --require-hashes -r requirements-catalogue.lock
+	$(UV) pip install --quiet --python $(CATALOGUE_VENV)/bin/python --no-deps --no-build-isolation $(EDITABLES)
+	touch $@
 
 check: format-check lint types imports proto-check docs-check ## Everything that needs no test
 
@@ -58,13 +68,13 @@ test: check ## What CI calls: checks, then unit, component and integration tests
 	(nice sh -c 'python -m mltrainer_testkit.s3 tests/integration/versitygw_build; \
 	  python -m mltrainer_testkit.consul tests/integration/consul_build' >/dev/null 2>&1 &)
 	coverage erase
-	pytest -p no:cacheprovider -m "not integration" -n 2 --dist loadfile --cov --cov-report= libs services tests
+	pytest -p no:cacheprovider -m "not integration and not catalogue" -n 2 --dist loadfile --cov --cov-report= libs services tests
 	pytest -p no:cacheprovider -m integration -n 2 --dist loadfile libs services
 	pytest -p no:cacheprovider -m integration tests
 	coverage report --fail-under=80 | tail -n 1
 
 test-unit: setup ## Tests that start no broker, database server or second process
-	pytest -m "not integration and not chaos" libs services tests
+	pytest -m "not integration and not chaos and not catalogue" libs services tests
 
 test-integration: setup ## Tests with a real broker, real databases and real processes
 	pytest -m integration libs services tests
@@ -74,6 +84,9 @@ test-chaos: setup ## 300 trainings while everything is killed at random; long
 
 test-kubernetes: setup ## The Kubernetes backend on a real cluster, built here; needs root and a container runtime
 	pytest -p no:cacheprovider -m kubernetes --timeout=600 tests/kubernetes services/trainer/tests
+
+test-catalogue: $(CATALOGUE_VENV)/.setup-stamp ## Every model of the catalogue really trains, saves, loads and refits
+	$(CATALOGUE_VENV)/bin/python -m pytest -p no:cacheprovider -n 2 -m catalogue --timeout=300 services/trainer/tests
 
 demo: setup ## Watch the whole platform at work
 	mltrainer demo
