@@ -2,47 +2,32 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mltrainer_trainer.adapters.code_closure import PROJECT_PREFIX, closure, closure_digest
 from mltrainer_trainer.domain.release import CodeIdentity
 
-# Modules and packages whose source can influence a result; transport, storage and supervision cannot.
+# Where computing begins: all that these import of this project can influence a result.
 SOURCES = (
-    "mltrainer_trainer.domain",
+    "mltrainer_trainer.domain.training",
+    "mltrainer_trainer.domain.catalogue",
     "mltrainer_trainer.adapters.estimators",
     "mltrainer_models",
     "mltrainer_features",
 )
+# Sets budgets and data up; what it imports beyond that transports and reports.
+_ALONE = ("mltrainer_trainer.adapters.training_executor",)
 
 
 def code_identity() -> CodeIdentity:
     """Returns the digests of this installation."""
-    return CodeIdentity(code_digest(), environment_digest())
+    return CodeIdentity(code_digest(SOURCES, _ALONE), environment_digest())
 
 
-def code_digest(sources: tuple[str, ...] = SOURCES) -> str:
-    """Hashes names and bytes of every source file of the modules."""
-    digest = hashlib.sha256()
-    for name, path in sorted(_files(sources)):
-        content = path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _files(sources: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-    for module in sources:
-        spec = find_spec(module)
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(f"{module} is not installed: the trainer cannot say what it executes")
-        origin = Path(spec.origin)
-        if spec.submodule_search_locations is None:
-            yield f"{module}.py", origin
-            continue
-        for path in origin.parent.rglob("*.py"):
-            yield f"{module}/{path.relative_to(origin.parent).as_posix()}", path
+def code_digest(sources: Iterable[str], alone: Iterable[str] = (), prefix: str = PROJECT_PREFIX) -> str:
+    """Hashes what modules and their imports say; those that stand alone are taken without their imports."""
+    return closure_digest(closure(sources, alone, prefix))
 
 
 def environment_digest() -> str:
