@@ -13,6 +13,7 @@ from mltrainer_features import (
     UnknownViewError,
     bounded_history,
     compute_features,
+    compute_latest,
     cross_section_readiness,
     feature_names,
     view_digest,
@@ -73,6 +74,40 @@ def test_a_bounded_look_back_gives_what_the_whole_history_gives(
         rtol=0,
         atol=1e-12,
     )
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    symbols=st.integers(1, 5),
+    missing_share=st.sampled_from([0.0, 0.02, 0.4]),
+    last=st.integers(1, 5),
+)
+def test_a_matrix_of_closes_gives_the_same_bits_as_its_bars(
+    seed: int, symbols: int, missing_share: float, last: int
+) -> None:
+    bars = random_bars(seed, MAX_LOOK_BACK_BARS + 10, symbols, missing_share)
+    wide = bars.pivot("symbol", index="event_time", values="close", sort_columns=True).sort("event_time")
+    first_date = wide.height - last
+
+    dates, places, values = compute_latest(wide.drop("event_time").to_numpy(), first_date)
+
+    expected = compute_features(bars, since_event_time=wide["event_time"][first_date])
+    assert wide["event_time"][dates].to_list() == expected["event_time"].to_list()
+    names = np.array(wide.columns[1:])
+    assert names[places].tolist() == expected["symbol"].to_list()
+    assert values.tobytes() == expected.select(feature_names()).fill_null(np.nan).to_numpy().tobytes()
+
+
+@pytest.mark.parametrize("missing_share", [0.0, 0.5])
+def test_ranks_share_ties_and_leave_the_absent_out(missing_share: float) -> None:
+    bars = random_bars(5, 40, 6, missing_share).with_columns(pl.col("close").round(0))
+
+    computed = compute_features(bars, ["market_returns", "market_cross_section"])
+
+    ranked = pl.col("return_5").rank("average") - 0.5
+    expected = (ranked / pl.col("return_5").count()).over("event_time")
+    assert computed["rank_return_5"].equals(computed.select(expected)["return_5"])
 
 
 def test_a_bounded_history_leaves_old_bars_out() -> None:

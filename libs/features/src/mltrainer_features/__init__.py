@@ -19,6 +19,7 @@ from mltrainer_features.compute import (
     Readiness,
     bounded_history,
     compute_features,
+    compute_latest,
     cross_section_readiness,
 )
 from mltrainer_features.definitions import (
@@ -50,6 +51,7 @@ __all__ = [
     "bounded_history",
     "compute_features",
     "compute_labels",
+    "compute_latest",
     "cross_section_readiness",
     "feature_names",
     "find_bar_problems",

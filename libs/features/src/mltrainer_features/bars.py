@@ -84,10 +84,16 @@ def find_bar_problems(bars: pl.DataFrame) -> list[BarProblem]:
         BarSchemaError: a column is missing or of another type.
     """
     require_bar_schema(bars)
-    found = _numbered(bars).with_columns(_first_problem(bars)).filter(pl.col("problem").is_not_null())
+    found = (
+        bars.lazy()
+        .select("symbol", "event_time", _first_problem(bars))
+        .with_row_index("row")
+        .filter(pl.col("problem").is_not_null())
+        .collect()
+    )
     return [
         BarProblem(row, symbol, event_time, BarProblemReason(problem.split(":")[0]), problem.split(":")[1])
-        for row, symbol, event_time, problem in found.select("row", "symbol", "event_time", "problem").rows()
+        for row, symbol, event_time, problem in found.rows()
     ]
 
 

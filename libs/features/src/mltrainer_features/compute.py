@@ -10,10 +10,11 @@ import polars as pl
 from mltrainer_features.bars import require_valid_bars
 from mltrainer_features.definitions import VIEWS, FeatureDefinition, resolve_views
 from mltrainer_features.kernels import KERNELS, RANK_KERNEL, RANKED
-from mltrainer_features.panel import Panel
+from mltrainer_features.panel import Integers, Panel
 from mltrainer_features.windows import Floats
 
 MAX_LOOK_BACK_BARS = max(view.max_look_back_bars for view in VIEWS.values())
+_ALL = [feature for view in VIEWS.values() for feature in view.features]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,28 @@ def compute_features(
     """
     definitions = [feature for view in resolve_views(views) for feature in view.features]
     require_valid_bars(bars)
-    panel = Panel(bars)
-    columns = {feature.name: pl.Series(_values(panel, feature), nan_to_null=True) for feature in definitions}
-    features = panel.keys.with_columns(**columns)
+    coded = _coded(bars)
+    panel = Panel(*(coded[name].to_numpy() for name in ("symbol_code", "date_code", "close")))
+    first_date = 0
     if since_event_time is not None:
-        features = features.filter(pl.col("event_time") >= since_event_time)
-    return features.sort("event_time", "symbol")
+        first_date = coded.filter(pl.col("event_time") < since_event_time)["event_time"].n_unique()
+    rows = panel.rows_since(first_date)
+    names = {feature.name: pl.Float64 for feature in definitions}
+    values = pl.from_numpy(_matrix(panel, rows, definitions), schema=names, orient="row").fill_nan(None)
+    return coded[["symbol", "event_time"]][rows].hstack(values)
+
+
+def compute_latest(closes: Floats, first_date: int) -> tuple[Integers, Integers, Floats]:
+    """Computes all features of the newest dates of valid closes: dates by symbols, NaN where absent.
+
+    Returns the places of dates and symbols, by date and symbol, and a line of values for each. Equal to
+    `compute_features` of the same bars, bit for bit: formulas and order of summation are the same code. Every
+    symbol needs a bar, and every date.
+    """
+    symbols, dates = np.nonzero(~np.isnan(closes.T))
+    panel = Panel(symbols, dates, closes[dates, symbols])
+    rows = panel.rows_since(first_date)
+    return dates[rows], symbols[rows], _matrix(panel, rows, _ALL)
 
 
 def bounded_history(
@@ -83,15 +100,24 @@ def cross_section_readiness(
     return Readiness(event_time, tuple(sorted(set(expected_symbols) - present)))
 
 
-def _values(panel: Panel, feature: FeatureDefinition) -> Floats:
+def _coded(bars: pl.DataFrame) -> pl.DataFrame:
+    places = {
+        f"{name}_code": (pl.col(column).rank("dense") - 1).cast(pl.Int64)
+        for name, column in (("symbol", "symbol"), ("date", "event_time"))
+    }
+    ordered = bars.lazy().sort("symbol", "event_time")
+    return ordered.select("symbol", "event_time", "close", **places).collect()
+
+
+def _matrix(panel: Panel, rows: Integers, definitions: Sequence[FeatureDefinition]) -> Floats:
+    values = np.empty((rows.size, len(definitions)))
+    for column, feature in enumerate(definitions):
+        values[:, column] = _values(panel, feature, rows)
+    return values
+
+
+def _values(panel: Panel, feature: FeatureDefinition, rows: Integers) -> Floats:
     if feature.kernel != RANK_KERNEL:
-        return KERNELS[feature.kernel](panel, feature.span)
+        return KERNELS[feature.kernel](panel, feature.span)[rows]
     kernel, span = RANKED[feature.name]
-    return _cross_sectional_rank(panel, KERNELS[kernel](panel, span))
-
-
-def _cross_sectional_rank(panel: Panel, values: Floats) -> Floats:
-    ranked = panel.keys.with_columns(value=pl.Series(values, nan_to_null=True)).select(
-        rank=((pl.col("value").rank("average") - 0.5) / pl.col("value").count()).over("event_time")
-    )
-    return np.asarray(ranked["rank"].fill_null(np.nan).to_numpy())
+    return panel.ranks(KERNELS[kernel](panel, span)[rows], rows)

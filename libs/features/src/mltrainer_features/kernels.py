@@ -19,6 +19,7 @@ ABSOLUTE_RETURN_FLOOR = 1e-4
 EWMA_DECAY = 0.94
 # A flat price leaves rounding noise of this size in a sum of squares; a ratio of two such sums means nothing.
 CROSS_PRODUCT_FLOOR = 1e-16
+SQUARE_SPANS = (1, 5, 22, 66)
 
 Kernel = Callable[[Panel, int], Floats]
 
@@ -32,12 +33,23 @@ def _log_mean(values: Floats, span: int, floor: float = VARIANCE_FLOOR) -> Float
     return floored_log(trailing_sums(values, (span,))[span] / span, floor)
 
 
+def _square_sums(panel: Panel, span: int) -> Floats:
+    if span not in SQUARE_SPANS:
+        return trailing_sums(panel.returns**2, (span,))[span]
+
+    def compute() -> Floats:
+        return np.stack(list(trailing_sums(panel.returns**2, SQUARE_SPANS).values()))
+
+    sums: Floats = panel.share("square sums", compute)[SQUARE_SPANS.index(span)]
+    return sums
+
+
 def _log_return(panel: Panel, span: int) -> Floats:
     return panel.to_rows(panel.log_close - lagged(panel.log_close, span))
 
 
 def _log_variance_matrix(panel: Panel, span: int) -> Floats:
-    return _log_mean(panel.returns**2, span)
+    return floored_log(_square_sums(panel, span) / span, VARIANCE_FLOOR)
 
 
 def _log_variance(panel: Panel, span: int) -> Floats:
@@ -107,7 +119,7 @@ def _mean_gap(panel: Panel, span: int) -> Floats:
 
 
 def _trend(panel: Panel, span: int) -> Floats:
-    squares = trailing_sums(panel.returns**2, (span,))[span]
+    squares = _square_sums(panel, span)
     total = trailing_sums(panel.returns, (span,))[span]
     return panel.to_rows(total / np.sqrt(np.maximum(squares, VARIANCE_FLOOR)))
 
@@ -118,8 +130,7 @@ def _up_share(panel: Panel, span: int) -> Floats:
 
 
 def _correlation_market(panel: Panel, span: int) -> Floats:
-    market = panel.market_beside_own
-    product = trailing_cross_product(panel.returns, market, span)
+    product = _market_product(panel, span)
     own = trailing_cross_product(panel.returns, panel.returns, span)
     scale = np.sqrt(
         np.maximum(own, CROSS_PRODUCT_FLOOR) * np.maximum(_market_squares(panel, span), CROSS_PRODUCT_FLOOR)
@@ -128,13 +139,20 @@ def _correlation_market(panel: Panel, span: int) -> Floats:
 
 
 def _beta_market(panel: Panel, span: int) -> Floats:
-    product = trailing_cross_product(panel.returns, panel.market_beside_own, span)
-    return panel.to_rows(product / _market_squares(panel, span))
+    return panel.to_rows(_market_product(panel, span) / _market_squares(panel, span))
+
+
+def _market_product(panel: Panel, span: int) -> Floats:
+    return panel.share(
+        f"market product {span}",
+        lambda: trailing_cross_product(panel.returns, panel.market_beside_own, span),
+    )
 
 
 def _market_squares(panel: Panel, span: int) -> Floats:
     market = panel.market_beside_own
-    return np.maximum(trailing_cross_product(market, market, span), CROSS_PRODUCT_FLOOR)
+    squares = panel.share(f"market squares {span}", lambda: trailing_cross_product(market, market, span))
+    return np.maximum(squares, CROSS_PRODUCT_FLOOR)
 
 
 KERNELS: dict[str, Kernel] = {
