@@ -118,6 +118,7 @@ async def test_a_training_goes_from_request_to_completion(running: Running) -> N
     assert list(renewal.renewed_allocations) == [placed.allocation.name]
     assert [item.name for item in allocations.allocations] == [placed.allocation.name]
     assert (nodes.nodes[0].capacity.cpus, nodes.nodes[0].free.cpus) == (2.0, 1.0)
+    assert [(share.node, share.workers) for share in placed.shares] == [("nodes/a", 1)]
     assert explanation.reason == "STARTING"
     assert (training.state, training.manifest_digest) == (training.STATE_COMPLETED, "m")
     assert (completed.verdict, completed.computation_key) == (VERDICT_EDGE, training.computation_key)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from mltrainer_scheduler.domain.training import Allocation, Training
+from mltrainer_scheduler.domain.training import Allocation, Share, Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,12 @@ class TrainingQueued:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlaced:
-    """The node of the allocation may start the attempt."""
+    """The node of the first allocation may start the attempt, whose workers go where the allocations are."""
 
     training: Training
     allocation: Allocation
     closed_as_of: datetime
+    shares: tuple[Share, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,8 @@ def place_on(
         for name, share in shares.items()
     )
     started = tuple(AllocationStarted(placed, allocation) for allocation in allocations)
-    return Change(placed, (TrainingPlaced(placed, allocations[0], closed_as_of), *started), allocations)
+    told = TrainingPlaced(placed, allocations[0], closed_as_of, tuple(shares.values()))
+    return Change(placed, (told, *started), allocations)
 
 
 def complete(

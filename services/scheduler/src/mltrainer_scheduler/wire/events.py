@@ -27,7 +27,7 @@ from mltrainer_scheduler.domain.events import (
     TrainingRejected,
 )
 from mltrainer_scheduler.domain.training import Training
-from mltrainer_scheduler.wire.resources import from_allocation, from_violations
+from mltrainer_scheduler.wire.resources import from_allocation, from_shares, from_violations
 from mltrainer_scheduler.wire.specification import from_spec, to_spec, to_target_kind
 from mltrainer_scheduler.wire.times import to_time, to_timestamp
 
@@ -211,6 +211,7 @@ def _placed(event: TrainingPlaced) -> events_pb2.TrainingPlaced:
         computation_key=training.computation_key,
         spec=from_spec(training.spec),
         as_of_closed_bar=to_timestamp(event.closed_as_of),
+        shares=from_shares(event.shares),
     )
 
 

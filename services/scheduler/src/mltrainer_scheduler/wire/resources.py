@@ -1,6 +1,6 @@
 """Writes trainings, allocations, nodes and explanations as their contracts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mltrainer.scheduler.v1 import resources_pb2, scheduler_service_pb2
 from mltrainer.types.v1 import types_pb2
@@ -11,7 +11,7 @@ from mltrainer_scheduler.application.preview_training import Preview
 from mltrainer_scheduler.domain.cluster import Capacity
 from mltrainer_scheduler.domain.errors import InvalidFieldError
 from mltrainer_scheduler.domain.specification import FieldViolation
-from mltrainer_scheduler.domain.training import Allocation, Training, TrainingState
+from mltrainer_scheduler.domain.training import Allocation, Share, Training, TrainingState
 from mltrainer_scheduler.wire.specification import from_resources, from_spec
 from mltrainer_scheduler.wire.times import to_timestamp
 
@@ -114,10 +114,7 @@ def from_preview(preview: Preview) -> scheduler_service_pb2.TrainingPreview:
         violations=_violations(preview.violations),
         reason=preview.reason,
         message=preview.message,
-        shares=[
-            resources_pb2.NodeShare(node=share.node, workers=share.workers, spot=share.spot)
-            for share in preview.shares
-        ],
+        shares=from_shares(preview.shares),
         blocking_trainings=preview.blocking,
         earliest_start_time=to_timestamp(preview.earliest_start_time),
         latest_start_time=to_timestamp(preview.latest_start_time),
@@ -128,6 +125,13 @@ def from_preview(preview: Preview) -> scheduler_service_pb2.TrainingPreview:
         duplicate_of=preview.duplicate_of,
         sample_count=preview.sample_count,
     )
+
+
+def from_shares(shares: Sequence[Share]) -> list[resources_pb2.NodeShare]:
+    """Writes where the workers of a gang go."""
+    return [
+        resources_pb2.NodeShare(node=share.node, workers=share.workers, spot=share.spot) for share in shares
+    ]
 
 
 def _from_capacity(capacity: Capacity, gpu_type: str) -> resources_pb2.NodeCapacity:

@@ -12,7 +12,7 @@ _READS = (
     "ListAttempts",
     "ListCatalogueEntries",
 )
-_WRITES = ("ReportProgress", "RecordTrials", "ReportSuccess", "ReportFailure")
+_WRITES = ("ReportProgress", "RecordTrials", "ListFinishedSteps", "ReportSuccess", "ReportFailure")
 
 ROLES = RoleTable(
     {_TRAINER + method: READERS for method in _READS}

@@ -238,6 +238,7 @@ class TrainingPlaced(_message.Message):
     COMPUTATION_KEY_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     AS_OF_CLOSED_BAR_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
     training: _builtins.str
     """Format: `trainings/{training}`."""
     request_id: _builtins.str
@@ -262,6 +263,10 @@ class TrainingPlaced(_message.Message):
     def as_of_closed_bar(self) -> _timestamp_pb2.Timestamp:
         """`as_of` floored to a closed bar; what the attempt reads."""
 
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.NodeShare]:
+        """Where each worker of the gang goes; the workers are numbered in this order."""
+
     def __init__(
         self,
         *,
@@ -274,10 +279,11 @@ class TrainingPlaced(_message.Message):
         computation_key: _builtins.str = ...,
         spec: _resources_pb2.TrainingSpec | None = ...,
         as_of_closed_bar: _timestamp_pb2.Timestamp | None = ...,
+        shares: _abc.Iterable[_resources_pb2.NodeShare] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "as_of_closed_bar", b"as_of_closed_bar", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "as_of_closed_bar", b"as_of_closed_bar", "attempt", b"attempt", "computation_key", b"computation_key", "request_id", b"request_id", "revision", b"revision", "spec", b"spec", "study", b"study", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "as_of_closed_bar", b"as_of_closed_bar", "attempt", b"attempt", "computation_key", b"computation_key", "request_id", b"request_id", "revision", b"revision", "shares", b"shares", "spec", b"spec", "study", b"study", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

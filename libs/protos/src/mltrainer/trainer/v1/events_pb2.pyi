@@ -172,6 +172,8 @@ class AttemptProgressed(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_TIME_FIELD_NUMBER: _builtins.int
     training: _builtins.str
     """Format: `trainings/{training}`."""
     attempt: _builtins.int
@@ -186,6 +188,14 @@ class AttemptProgressed(_message.Message):
     """Fraction done, 0 to 1."""
     stage: _builtins.str
     """What it does now, such as `dataset`, `trials`, `refit`, `upload`."""
+    @_builtins.property
+    def search(self) -> _resources_pb2.SearchProgress:
+        """How far its search is; absent before it begins."""
+
+    @_builtins.property
+    def checkpoint_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when its work is safe: ending the attempt loses what it did since. Absent before the first checkpoint."""
+
     def __init__(
         self,
         *,
@@ -196,10 +206,12 @@ class AttemptProgressed(_message.Message):
         revision: _builtins.int = ...,
         progress: _builtins.float = ...,
         stage: _builtins.str = ...,
+        search: _resources_pb2.SearchProgress | None = ...,
+        checkpoint_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint_time", b"checkpoint_time", "search", b"search"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "attempt", b"attempt", "fencing_token", b"fencing_token", "progress", b"progress", "revision", b"revision", "stage", b"stage", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "attempt", b"attempt", "checkpoint_time", b"checkpoint_time", "fencing_token", b"fencing_token", "progress", b"progress", "revision", b"revision", "search", b"search", "stage", b"stage", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -114,6 +114,8 @@ class Attempt(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `trainings/{training}/attempts/{attempt}`."""
     allocation: _builtins.str
@@ -142,6 +144,16 @@ class Attempt(_message.Message):
     def result(self) -> Global___AttemptResult:
         """What was learned; set when it succeeded."""
 
+    @_builtins.property
+    def search(self) -> Global___SearchProgress:
+        """How far its search is; absent before it begins."""
+
+    @_builtins.property
+    def checkpoint_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when its work is safe: what was finished by then is not repeated by a later attempt. Absent before
+        the first checkpoint.
+        """
+
     def __init__(
         self,
         *,
@@ -156,14 +168,82 @@ class Attempt(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         result: Global___AttemptResult | None = ...,
+        search: Global___SearchProgress | None = ...,
+        checkpoint_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint_time", b"checkpoint_time", "end_time", b"end_time", "result", b"result", "search", b"search", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "fencing_token", b"fencing_token", "message", b"message", "name", b"name", "progress", b"progress", "reason", b"reason", "result", b"result", "stage", b"stage", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "checkpoint_time", b"checkpoint_time", "end_time", b"end_time", "fencing_token", b"fencing_token", "message", b"message", "name", b"name", "progress", b"progress", "reason", b"reason", "result", b"result", "search", b"search", "stage", b"stage", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class SearchProgress(_message.Message):
+    """How far the search of an attempt is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIALS_DONE_FIELD_NUMBER: _builtins.int
+    TRIALS_TOTAL_FIELD_NUMBER: _builtins.int
+    BEST_OBJECTIVE_FIELD_NUMBER: _builtins.int
+    trials_done: _builtins.int
+    """Configurations evaluated, those of earlier attempts included."""
+    trials_total: _builtins.int
+    """Configurations to evaluate at most."""
+    best_objective: _builtins.float
+    """Smallest objective so far; absent before the first."""
+    def __init__(
+        self,
+        *,
+        trials_done: _builtins.int = ...,
+        trials_total: _builtins.int = ...,
+        best_objective: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_best_objective", b"_best_objective", "best_objective", b"best_objective"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_best_objective", b"_best_objective", "best_objective", b"best_objective", "trials_done", b"trials_done", "trials_total", b"trials_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__best_objective: _TypeAlias = _typing.Literal["best_objective"]  # noqa: Y015
+    _WhichOneofArgType__best_objective: _TypeAlias = _typing.Literal["_best_objective", b"_best_objective"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__best_objective) -> _WhichOneofReturnType__best_objective | None: ...
+
+Global___SearchProgress: _TypeAlias = SearchProgress  # noqa: Y015
+
+@_typing.final
+class FinishedStep(_message.Message):
+    """A piece of work that is finished, so that a later attempt of the same computation does not repeat it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    CONTENT_SHA256_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Digest that names what was computed, and from what."""
+    content: _builtins.bytes
+    """What it arrived at, encoded by whoever computed it; empty where it lies in the artifact store."""
+    content_sha256: _builtins.str
+    """Digest of the content in the artifact store; empty where the content is here."""
+    cpu_seconds: _builtins.float
+    """CPU time it took, in seconds."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        content_sha256: _builtins.str = ...,
+        cpu_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_sha256", b"content_sha256", "cpu_seconds", b"cpu_seconds", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishedStep: _TypeAlias = FinishedStep  # noqa: Y015
 
 @_typing.final
 class AttemptResult(_message.Message):
@@ -182,6 +262,7 @@ class AttemptResult(_message.Message):
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     CANONICAL_DIGEST_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    REUSE_FIELD_NUMBER: _builtins.int
     catalogue_id: _builtins.str
     """Catalogue id of the chosen model."""
     parameters_json: _builtins.str
@@ -210,6 +291,10 @@ class AttemptResult(_message.Message):
     def signature(self) -> Global___ModelSignature:
         """What the model reads and what it answers."""
 
+    @_builtins.property
+    def reuse(self) -> Global___Reuse:
+        """What was recalled instead of computed; absent where nothing is kept."""
+
     def __init__(
         self,
         *,
@@ -224,14 +309,53 @@ class AttemptResult(_message.Message):
         row_count: _builtins.int = ...,
         canonical_digest: _builtins.str = ...,
         signature: Global___ModelSignature | None = ...,
+        reuse: Global___Reuse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reuse", b"reuse", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_digest", b"canonical_digest", "catalogue_id", b"catalogue_id", "cpu_seconds", b"cpu_seconds", "leaderboard", b"leaderboard", "metrics", b"metrics", "parameters_json", b"parameters_json", "row_count", b"row_count", "signature", b"signature", "study_trial_count", b"study_trial_count", "verdict", b"verdict", "verdict_reason", b"verdict_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_digest", b"canonical_digest", "catalogue_id", b"catalogue_id", "cpu_seconds", b"cpu_seconds", "leaderboard", b"leaderboard", "metrics", b"metrics", "parameters_json", b"parameters_json", "reuse", b"reuse", "row_count", b"row_count", "signature", b"signature", "study_trial_count", b"study_trial_count", "verdict", b"verdict", "verdict_reason", b"verdict_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptResult: _TypeAlias = AttemptResult  # noqa: Y015
+
+@_typing.final
+class Reuse(_message.Message):
+    """Fits that an attempt took over from earlier ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPUTED_FITS_FIELD_NUMBER: _builtins.int
+    RECALLED_FITS_FIELD_NUMBER: _builtins.int
+    AUDITED_FITS_FIELD_NUMBER: _builtins.int
+    MISMATCHED_FITS_FIELD_NUMBER: _builtins.int
+    SAVED_CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    computed_fits: _builtins.int
+    """Fits that were computed."""
+    recalled_fits: _builtins.int
+    """Fits whose predictions were recalled."""
+    audited_fits: _builtins.int
+    """Recalled fits that were computed again to compare."""
+    mismatched_fits: _builtins.int
+    """Audited fits that came out differently; what was kept of them was replaced."""
+    saved_cpu_seconds: _builtins.float
+    """CPU time in seconds that the recalled fits once took."""
+    def __init__(
+        self,
+        *,
+        computed_fits: _builtins.int = ...,
+        recalled_fits: _builtins.int = ...,
+        audited_fits: _builtins.int = ...,
+        mismatched_fits: _builtins.int = ...,
+        saved_cpu_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_fits", b"audited_fits", "computed_fits", b"computed_fits", "mismatched_fits", b"mismatched_fits", "recalled_fits", b"recalled_fits", "saved_cpu_seconds", b"saved_cpu_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reuse: _TypeAlias = Reuse  # noqa: Y015
 
 @_typing.final
 class ModelSignature(_message.Message):

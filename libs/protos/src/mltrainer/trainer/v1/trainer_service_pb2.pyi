@@ -329,6 +329,7 @@ class ReportProgressRequest(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
     progress: _builtins.float
     """Fraction done, 0 to 1."""
     stage: _builtins.str
@@ -341,6 +342,10 @@ class ReportProgressRequest(_message.Message):
     def attempt(self) -> Global___AttemptIdentity:
         """Who speaks."""
 
+    @_builtins.property
+    def search(self) -> _resources_pb2.SearchProgress:
+        """How far the search is; absent before it begins."""
+
     def __init__(
         self,
         *,
@@ -349,10 +354,11 @@ class ReportProgressRequest(_message.Message):
         stage: _builtins.str = ...,
         cpu_seconds: _builtins.float = ...,
         memory_bytes: _builtins.int = ...,
+        search: _resources_pb2.SearchProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "search", b"search"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cpu_seconds", b"cpu_seconds", "memory_bytes", b"memory_bytes", "progress", b"progress", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cpu_seconds", b"cpu_seconds", "memory_bytes", b"memory_bytes", "progress", b"progress", "search", b"search", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,6 +400,7 @@ class RecordTrialsRequest(_message.Message):
     STUDY_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     study: _builtins.str
     """Format: `studies/{study}`."""
     @_builtins.property
@@ -408,6 +415,10 @@ class RecordTrialsRequest(_message.Message):
     def trials(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Trial]:
         """Trials; names are set by the server."""
 
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.FinishedStep]:
+        """Finished steps."""
+
     def __init__(
         self,
         *,
@@ -415,10 +426,11 @@ class RecordTrialsRequest(_message.Message):
         study: _builtins.str = ...,
         target: _types_pb2.Target | None = ...,
         trials: _abc.Iterable[_resources_pb2.Trial] | None = ...,
+        steps: _abc.Iterable[_resources_pb2.FinishedStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "study", b"study", "target", b"target", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "steps", b"steps", "study", b"study", "target", b"target", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,6 +457,66 @@ class RecordTrialsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordTrialsResponse: _TypeAlias = RecordTrialsResponse  # noqa: Y015
+
+@_typing.final
+class ListFinishedStepsRequest(_message.Message):
+    """Request of ListFinishedSteps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, 1 to 1000; 100 where unset."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    @_builtins.property
+    def attempt(self) -> Global___AttemptIdentity:
+        """Who speaks."""
+
+    def __init__(
+        self,
+        *,
+        attempt: Global___AttemptIdentity | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFinishedStepsRequest: _TypeAlias = ListFinishedStepsRequest  # noqa: Y015
+
+@_typing.final
+class ListFinishedStepsResponse(_message.Message):
+    """A page of finished steps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.FinishedStep]:
+        """The page, by key."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[_resources_pb2.FinishedStep] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFinishedStepsResponse: _TypeAlias = ListFinishedStepsResponse  # noqa: Y015
 
 @_typing.final
 class ReportSuccessRequest(_message.Message):

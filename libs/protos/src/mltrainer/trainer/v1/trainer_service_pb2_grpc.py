@@ -342,6 +342,11 @@ class AttemptReportServiceStub:
                 request_serializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.RecordTrialsRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.RecordTrialsResponse.FromString,
                 _registered_method=True)
+        self.ListFinishedSteps = channel.unary_unary(
+                '/mltrainer.trainer.v1.AttemptReportService/ListFinishedSteps',
+                request_serializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.ListFinishedStepsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.ListFinishedStepsResponse.FromString,
+                _registered_method=True)
         self.ReportSuccess = channel.unary_unary(
                 '/mltrainer.trainer.v1.AttemptReportService/ReportSuccess',
                 request_serializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.ReportSuccessRequest.SerializeToString,
@@ -366,7 +371,15 @@ class AttemptReportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordTrials(self, request, context):
-        """Records evaluated configurations in the study's ledger; recording one twice keeps one.
+        """Records evaluated configurations in the study's ledger, and finished steps with them: a checkpoint. Recording
+        one twice keeps one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFinishedSteps(self, request, context):
+        """Lists what earlier attempts of the training have finished of the same computation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -398,6 +411,11 @@ def add_AttemptReportServiceServicer_to_server(servicer, server):
                     servicer.RecordTrials,
                     request_deserializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.RecordTrialsRequest.FromString,
                     response_serializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.RecordTrialsResponse.SerializeToString,
+            ),
+            'ListFinishedSteps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFinishedSteps,
+                    request_deserializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.ListFinishedStepsRequest.FromString,
+                    response_serializer=mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.ListFinishedStepsResponse.SerializeToString,
             ),
             'ReportSuccess': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportSuccess,
@@ -465,6 +483,33 @@ class AttemptReportService:
             '/mltrainer.trainer.v1.AttemptReportService/RecordTrials',
             mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.RecordTrialsRequest.SerializeToString,
             mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.RecordTrialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFinishedSteps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.trainer.v1.AttemptReportService/ListFinishedSteps',
+            mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.ListFinishedStepsRequest.SerializeToString,
+            mltrainer_dot_trainer_dot_v1_dot_trainer__service__pb2.ListFinishedStepsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -128,7 +128,11 @@ class AttemptReportServiceStub:
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportProgressRequest, _trainer_service_pb2.ReportProgressResponse]
     """Says how far the attempt is. Answers whether it shall go on and for how long."""
     RecordTrials: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.RecordTrialsRequest, _trainer_service_pb2.RecordTrialsResponse]
-    """Records evaluated configurations in the study's ledger; recording one twice keeps one."""
+    """Records evaluated configurations in the study's ledger, and finished steps with them: a checkpoint. Recording
+    one twice keeps one.
+    """
+    ListFinishedSteps: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ListFinishedStepsRequest, _trainer_service_pb2.ListFinishedStepsResponse]
+    """Lists what earlier attempts of the training have finished of the same computation."""
     ReportSuccess: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportSuccessRequest, _trainer_service_pb2.ReportSuccessResponse]
     """Ends the attempt with a result. Idempotent."""
     ReportFailure: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportFailureRequest, _trainer_service_pb2.ReportFailureResponse]
@@ -142,7 +146,11 @@ class AttemptReportServiceAsyncStub(AttemptReportServiceStub):
     ReportProgress: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportProgressRequest, _trainer_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
     """Says how far the attempt is. Answers whether it shall go on and for how long."""
     RecordTrials: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.RecordTrialsRequest, _trainer_service_pb2.RecordTrialsResponse]  # type: ignore[assignment]
-    """Records evaluated configurations in the study's ledger; recording one twice keeps one."""
+    """Records evaluated configurations in the study's ledger, and finished steps with them: a checkpoint. Recording
+    one twice keeps one.
+    """
+    ListFinishedSteps: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ListFinishedStepsRequest, _trainer_service_pb2.ListFinishedStepsResponse]  # type: ignore[assignment]
+    """Lists what earlier attempts of the training have finished of the same computation."""
     ReportSuccess: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportSuccessRequest, _trainer_service_pb2.ReportSuccessResponse]  # type: ignore[assignment]
     """Ends the attempt with a result. Idempotent."""
     ReportFailure: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ReportFailureRequest, _trainer_service_pb2.ReportFailureResponse]  # type: ignore[assignment]
@@ -165,7 +173,17 @@ class AttemptReportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trainer_service_pb2.RecordTrialsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.RecordTrialsResponse, _abc.Awaitable[_trainer_service_pb2.RecordTrialsResponse]]:
-        """Records evaluated configurations in the study's ledger; recording one twice keeps one."""
+        """Records evaluated configurations in the study's ledger, and finished steps with them: a checkpoint. Recording
+        one twice keeps one.
+        """
+
+    @_abc_1.abstractmethod
+    def ListFinishedSteps(
+        self,
+        request: _trainer_service_pb2.ListFinishedStepsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.ListFinishedStepsResponse, _abc.Awaitable[_trainer_service_pb2.ListFinishedStepsResponse]]:
+        """Lists what earlier attempts of the training have finished of the same computation."""
 
     @_abc_1.abstractmethod
     def ReportSuccess(
