@@ -62,6 +62,7 @@ class TrainingRequested(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     PROPOSE_ALIAS_FIELD_NUMBER: _builtins.int
+    RECOMPUTE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key of the producer, 1 to 128 printable characters; same id, same answer."""
     study: _builtins.str
@@ -74,6 +75,8 @@ class TrainingRequested(_message.Message):
     """Who asks."""
     propose_alias: _builtins.str
     """Alias to move if the gate passes; none where empty."""
+    recompute: _builtins.bool
+    """Whether everything is computed again, whatever is known already; the results are compared."""
     @_builtins.property
     def target(self) -> _types_pb2.Target:
         """Label."""
@@ -128,10 +131,11 @@ class TrainingRequested(_message.Message):
         owner: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         propose_alias: _builtins.str = ...,
+        recompute: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget", "evaluation", b"evaluation", "resources", b"resources", "search", b"search", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget", "evaluation", b"evaluation", "feature_views", b"feature_views", "labels", b"labels", "owner", b"owner", "priority", b"priority", "propose_alias", b"propose_alias", "queue", b"queue", "request_id", b"request_id", "resources", b"resources", "search", b"search", "study", b"study", "symbols", b"symbols", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget", "evaluation", b"evaluation", "feature_views", b"feature_views", "labels", b"labels", "owner", b"owner", "priority", b"priority", "propose_alias", b"propose_alias", "queue", b"queue", "recompute", b"recompute", "request_id", b"request_id", "resources", b"resources", "search", b"search", "study", b"study", "symbols", b"symbols", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -548,3 +552,53 @@ class AllocationEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AllocationEnded: _TypeAlias = AllocationEnded  # noqa: Y015
+
+@_typing.final
+class ComputationAudited(_message.Message):
+    """The result of a finished computation was computed again, and compared. A different one is given to no other training."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINING_FIELD_NUMBER: _builtins.int
+    AUDITED_TRAINING_FIELD_NUMBER: _builtins.int
+    STUDY_FIELD_NUMBER: _builtins.int
+    COMPUTATION_KEY_FIELD_NUMBER: _builtins.int
+    KNOWN_DIGEST_FIELD_NUMBER: _builtins.int
+    FOUND_DIGEST_FIELD_NUMBER: _builtins.int
+    EQUAL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    training: _builtins.str
+    """The training that computed again, `trainings/{training}`."""
+    audited_training: _builtins.str
+    """The training whose result was compared."""
+    study: _builtins.str
+    """Format: `studies/{study}`."""
+    computation_key: _builtins.str
+    """Key that both share."""
+    known_digest: _builtins.str
+    """Digest of the model that was known."""
+    found_digest: _builtins.str
+    """Digest of the model that came out."""
+    equal: _builtins.bool
+    """Whether they are the same."""
+    revision: _builtins.int
+    """Revision of the training; a consumer ignores an older one."""
+    def __init__(
+        self,
+        *,
+        training: _builtins.str = ...,
+        audited_training: _builtins.str = ...,
+        study: _builtins.str = ...,
+        computation_key: _builtins.str = ...,
+        known_digest: _builtins.str = ...,
+        found_digest: _builtins.str = ...,
+        equal: _builtins.bool = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_training", b"audited_training", "computation_key", b"computation_key", "equal", b"equal", "found_digest", b"found_digest", "known_digest", b"known_digest", "revision", b"revision", "study", b"study", "training", b"training"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComputationAudited: _TypeAlias = ComputationAudited  # noqa: Y015

@@ -227,6 +227,7 @@ class TrainingSpec(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     PROPOSE_ALIAS_FIELD_NUMBER: _builtins.int
+    RECOMPUTE_FIELD_NUMBER: _builtins.int
     study: _builtins.str
     """Format: `studies/{study}`."""
     queue: _builtins.str
@@ -237,6 +238,8 @@ class TrainingSpec(_message.Message):
     """Who asked."""
     propose_alias: _builtins.str
     """Alias to move to the version if the gate passes; none where empty."""
+    recompute: _builtins.bool
+    """Whether everything is computed again, whatever is known already; the results are compared."""
     @_builtins.property
     def target(self) -> _types_pb2.Target:
         """Label."""
@@ -290,10 +293,11 @@ class TrainingSpec(_message.Message):
         owner: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         propose_alias: _builtins.str = ...,
+        recompute: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget", "evaluation", b"evaluation", "resources", b"resources", "search", b"search", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget", "evaluation", b"evaluation", "feature_views", b"feature_views", "labels", b"labels", "owner", b"owner", "priority", b"priority", "propose_alias", b"propose_alias", "queue", b"queue", "resources", b"resources", "search", b"search", "study", b"study", "symbols", b"symbols", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget", "evaluation", b"evaluation", "feature_views", b"feature_views", "labels", b"labels", "owner", b"owner", "priority", b"priority", "propose_alias", b"propose_alias", "queue", b"queue", "recompute", b"recompute", "resources", b"resources", "search", b"search", "study", b"study", "symbols", b"symbols", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,6 +372,7 @@ class Training(_message.Message):
     MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     PREEMPTION_COUNT_FIELD_NUMBER: _builtins.int
+    AUDIT_OF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `trainings/{training}`. Set by the server, never changes."""
     request_id: _builtins.str
@@ -392,6 +397,8 @@ class Training(_message.Message):
     """Changes with every change of the resource."""
     preemption_count: _builtins.int
     """Times that its attempts gave their place to another training."""
+    audit_of: _builtins.str
+    """Finished training whose result this one computes again, to compare; empty for all others."""
     @_builtins.property
     def spec(self) -> Global___TrainingSpec:
         """What was asked, after defaults."""
@@ -427,10 +434,11 @@ class Training(_message.Message):
         manifest_digest: _builtins.str = ...,
         etag: _builtins.str = ...,
         preemption_count: _builtins.int = ...,
+        audit_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "computation_key", b"computation_key", "create_time", b"create_time", "duplicate_of", b"duplicate_of", "end_time", b"end_time", "etag", b"etag", "manifest_digest", b"manifest_digest", "message", b"message", "name", b"name", "preemption_count", b"preemption_count", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "spec", b"spec", "state", b"state", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "audit_of", b"audit_of", "computation_key", b"computation_key", "create_time", b"create_time", "duplicate_of", b"duplicate_of", "end_time", b"end_time", "etag", b"etag", "manifest_digest", b"manifest_digest", "message", b"message", "name", b"name", "preemption_count", b"preemption_count", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "spec", b"spec", "state", b"state", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -226,6 +226,114 @@ class TrainingExplanation(_message.Message):
 Global___TrainingExplanation: _TypeAlias = TrainingExplanation  # noqa: Y015
 
 @_typing.final
+class ExplainMissRequest(_message.Message):
+    """Request of ExplainMiss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `trainings/{training}`."""
+    against: _builtins.str
+    """Training to compare with; the nearest finished one where empty."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        against: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainMissRequest: _TypeAlias = ExplainMissRequest  # noqa: Y015
+
+@_typing.final
+class MissExplanation(_message.Message):
+    """Why the result of an earlier training was not taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINING_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    COMPARED_COUNT_FIELD_NUMBER: _builtins.int
+    COMPUTATION_KEY_FIELD_NUMBER: _builtins.int
+    AGAINST_KEY_FIELD_NUMBER: _builtins.int
+    training: _builtins.str
+    """Format: `trainings/{training}`."""
+    against: _builtins.str
+    """The training it was compared with; empty where there is none."""
+    message: _builtins.str
+    """One sentence for people."""
+    compared_count: _builtins.int
+    """Finished computations that were looked at to find the nearest."""
+    computation_key: _builtins.str
+    """Key of the training."""
+    against_key: _builtins.str
+    """Key of the one it was compared with."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputDifference]:
+        """Every input that differs; none where the keys are equal."""
+
+    def __init__(
+        self,
+        *,
+        training: _builtins.str = ...,
+        against: _builtins.str = ...,
+        message: _builtins.str = ...,
+        differences: _abc.Iterable[Global___InputDifference] | None = ...,
+        compared_count: _builtins.int = ...,
+        computation_key: _builtins.str = ...,
+        against_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "against_key", b"against_key", "compared_count", b"compared_count", "computation_key", b"computation_key", "differences", b"differences", "message", b"message", "training", b"training"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissExplanation: _TypeAlias = MissExplanation  # noqa: Y015
+
+@_typing.final
+class InputDifference(_message.Message):
+    """One input of two computations that is not the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    OTHER_VALUE_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Path of the input, such as `views.market_volatility@2.data_revision`."""
+    value: _builtins.str
+    """What it is for the training."""
+    other_value: _builtins.str
+    """What it is for the one it was compared with; `(absent)` where that has no such input."""
+    meaning: _builtins.str
+    """What this means, for people."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        value: _builtins.str = ...,
+        other_value: _builtins.str = ...,
+        meaning: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "meaning", b"meaning", "other_value", b"other_value", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputDifference: _TypeAlias = InputDifference  # noqa: Y015
+
+@_typing.final
 class RenewAllocationsRequest(_message.Message):
     """Request of RenewAllocations."""
 

@@ -76,6 +76,11 @@ class SchedulerServiceStub:
                 request_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.ExplainMiss = channel.unary_unary(
+                '/mltrainer.scheduler.v1.SchedulerService/ExplainMiss',
+                request_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainMissRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.MissExplanation.FromString,
+                _registered_method=True)
         self.PreviewTraining = channel.unary_unary(
                 '/mltrainer.scheduler.v1.SchedulerService/PreviewTraining',
                 request_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewTrainingRequest.SerializeToString,
@@ -153,6 +158,14 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainMiss(self, request, context):
+        """Says in which inputs a training differs from the nearest that had a result, or from another one. Errors: NOT_FOUND,
+        FAILED_PRECONDITION `NO_COMPUTATION_KEY` where its inputs are not known.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PreviewTraining(self, request, context):
         """Says what would become of a request if it were sent now; changes nothing.
         """
@@ -216,6 +229,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesRequest.FromString,
                     response_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'ExplainMiss': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainMiss,
+                    request_deserializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainMissRequest.FromString,
+                    response_serializer=mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.MissExplanation.SerializeToString,
             ),
             'PreviewTraining': grpc.unary_unary_rpc_method_handler(
                     servicer.PreviewTraining,
@@ -450,6 +468,33 @@ class SchedulerService:
             '/mltrainer.scheduler.v1.SchedulerService/ListNodes',
             mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesRequest.SerializeToString,
             mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainMiss(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.scheduler.v1.SchedulerService/ExplainMiss',
+            mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainMissRequest.SerializeToString,
+            mltrainer_dot_scheduler_dot_v1_dot_scheduler__service__pb2.MissExplanation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,10 @@ class SchedulerServiceStub:
     """Lists allocations that live, oldest first."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListNodesRequest, _scheduler_service_pb2.ListNodesResponse]
     """Lists nodes by name."""
+    ExplainMiss: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ExplainMissRequest, _scheduler_service_pb2.MissExplanation]
+    """Says in which inputs a training differs from the nearest that had a result, or from another one. Errors: NOT_FOUND,
+    FAILED_PRECONDITION `NO_COMPUTATION_KEY` where its inputs are not known.
+    """
     PreviewTraining: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.PreviewTrainingRequest, _scheduler_service_pb2.TrainingPreview]
     """Says what would become of a request if it were sent now; changes nothing."""
     ListQueues: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListQueuesRequest, _scheduler_service_pb2.ListQueuesResponse]
@@ -78,6 +82,10 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Lists allocations that live, oldest first."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListNodesRequest, _scheduler_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists nodes by name."""
+    ExplainMiss: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ExplainMissRequest, _scheduler_service_pb2.MissExplanation]  # type: ignore[assignment]
+    """Says in which inputs a training differs from the nearest that had a result, or from another one. Errors: NOT_FOUND,
+    FAILED_PRECONDITION `NO_COMPUTATION_KEY` where its inputs are not known.
+    """
     PreviewTraining: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PreviewTrainingRequest, _scheduler_service_pb2.TrainingPreview]  # type: ignore[assignment]
     """Says what would become of a request if it were sent now; changes nothing."""
     ListQueues: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListQueuesRequest, _scheduler_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
@@ -151,6 +159,16 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_service_pb2.ListNodesResponse, _abc.Awaitable[_scheduler_service_pb2.ListNodesResponse]]:
         """Lists nodes by name."""
+
+    @_abc_1.abstractmethod
+    def ExplainMiss(
+        self,
+        request: _scheduler_service_pb2.ExplainMissRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.MissExplanation, _abc.Awaitable[_scheduler_service_pb2.MissExplanation]]:
+        """Says in which inputs a training differs from the nearest that had a result, or from another one. Errors: NOT_FOUND,
+        FAILED_PRECONDITION `NO_COMPUTATION_KEY` where its inputs are not known.
+        """
 
     @_abc_1.abstractmethod
     def PreviewTraining(
