@@ -4,12 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mltrainer_trainer.domain.inference import (
     deflate_p_value,
-    deflated_sharpe,
-    expected_maximum_sharpe,
     hac_mean,
-    probabilistic_sharpe,
     ratio_error,
-    sharpe_ratio,
 )
 
 
@@ -76,31 +72,6 @@ def test_more_trials_never_make_a_result_more_significant(p_value: float, count:
 
 def test_the_best_of_many_null_results_is_within_chance() -> None:
     assert deflate_p_value(0.01, 100) == pytest.approx(1 - 0.99**100)
-
-
-def test_the_worked_example_of_bailey_and_lopez_de_prado_comes_out() -> None:
-    # The Deflated Sharpe Ratio (2014): 100 trials of variance 1/2 a year, 1,250 days, Sharpe 2.5 a year.
-    benchmark = expected_maximum_sharpe(100, 0.5 / 250)
-
-    probability = probabilistic_sharpe(2.5 / np.sqrt(250), benchmark, 1_250, skewness=-3, kurtosis=10)
-
-    assert benchmark == pytest.approx(0.1132, abs=5e-5)
-    assert probability == pytest.approx(0.9004, abs=5e-5)
-
-
-def test_a_strategy_without_skill_that_was_picked_from_many_is_not_believed() -> None:
-    random = np.random.default_rng(3)
-    tries = random.normal(size=(50, 250))
-    best = max(tries, key=sharpe_ratio)
-
-    assert deflated_sharpe(best, trial_count=1) > 0.95
-    assert deflated_sharpe(best, trial_count=50) < 0.95
-
-
-def test_no_returns_have_no_skill() -> None:
-    assert deflated_sharpe(np.zeros(100), 1) == 0.0
-    assert expected_maximum_sharpe(1, 1.0) == 0.0
-    assert probabilistic_sharpe(1.0, 0.0, 1, 0.0, 3.0) == 0.0
 
 
 def test_the_error_of_a_ratio_is_that_of_its_linearisation() -> None:

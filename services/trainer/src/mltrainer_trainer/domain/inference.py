@@ -2,15 +2,10 @@
 
 from dataclasses import dataclass
 from math import erfc, sqrt
-from statistics import NormalDist
 
 import numpy as np
 
 from mltrainer_trainer.domain.training_data import Floats
-
-_EULER_GAMMA = 0.5772156649015329
-# The standard library's: importing scipy.special for two functions costs an attempt half a CPU second.
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ def hac_mean(values: Floats, minimum_lag: int = 0) -> MeanEstimate:
     for step in range(1, lag + 1):
         variance += 2 * (1 - step / (lag + 1)) * float(centred[step:] @ centred[:-step])
     error = float(np.sqrt(max(variance, 0.0))) / count if count else 0.0
-    p_value = _normal_below(-mean / error) if error > 0 else 1.0
+    p_value = normal_below(-mean / error) if error > 0 else 1.0
     return MeanEstimate(mean, error, p_value, count)
 
 
@@ -64,46 +59,7 @@ def deflate_p_value(p_value: float, trial_count: int) -> float:
     return float(-np.expm1(max(trial_count, 1) * np.log1p(-min(p_value, 1 - 1e-16))))
 
 
-def sharpe_ratio(returns: Floats) -> float:
-    """Mean over standard deviation, per period; zero where nothing varies."""
-    deviation = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
-    return float(returns.mean()) / deviation if deviation > 0 else 0.0
-
-
-def expected_maximum_sharpe(trial_count: int, sharpe_variance: float) -> float:
-    """Expects the best Sharpe ratio of that many tries without skill (Bailey and López de Prado 2014)."""
-    if trial_count < 2:
-        return 0.0
-    first = _NORMAL.inv_cdf(1 - 1 / trial_count)
-    second = _NORMAL.inv_cdf(1 - 1 / (trial_count * np.e))
-    return float(np.sqrt(sharpe_variance) * ((1 - _EULER_GAMMA) * first + _EULER_GAMMA * second))
-
-
-def probabilistic_sharpe(
-    observed: float, benchmark: float, count: int, skewness: float, kurtosis: float
-) -> float:
-    """Gives the probability that the true Sharpe ratio exceeds a benchmark, all per period."""
-    spread = 1 - skewness * observed + (kurtosis - 1) / 4 * observed**2
-    if count < 2 or spread <= 0:
-        return 0.0
-    return _normal_below((observed - benchmark) * sqrt((count - 1) / spread))
-
-
-def deflated_sharpe(returns: Floats, trial_count: int) -> float:
-    """Gives the probability that a strategy chosen as the best of `trial_count` has any skill.
-
-    The variance of the tries' Sharpe ratios is taken as 1 / count, that of a strategy without skill.
-    """
-    observed = sharpe_ratio(returns)
-    if observed == 0.0:
-        return 0.0
-    standard = (returns - returns.mean()) / returns.std()
-    benchmark = expected_maximum_sharpe(trial_count, 1 / len(returns))
-    return probabilistic_sharpe(
-        observed, benchmark, len(returns), float((standard**3).mean()), float((standard**4).mean())
-    )
-
-
-def _normal_below(value: float) -> float:
-    # Not `NormalDist.cdf`, which loses the small p-values to cancellation.
+def normal_below(value: float) -> float:
+    """Gives the probability of a standard normal value below this one."""
+    # Not `statistics.NormalDist.cdf`, which loses the small p-values to cancellation.
     return 0.5 * erfc(-value / sqrt(2))

@@ -1,7 +1,7 @@
 """Chooses a model with data from before the first test only, and keeps account of every try."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -25,13 +25,22 @@ class TrainingCancelledError(TrainerError):
     """Someone asked the training to stop."""
 
 
+class TrialState(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+
+
 class SkipReason(StrEnum):
-    """Why a model was not tried."""
+    """Why a model was not tried, or gave nothing."""
 
     UNAVAILABLE = "UNAVAILABLE"
     FEATURES_MISSING = "FEATURES_MISSING"
     TOO_FEW_ROWS = "TOO_FEW_ROWS"
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
+    FAILED = "FAILED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,27 @@ class SkippedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class MonthlyLoss:
+    """Mean squared error over the rows of one month of validation; months are counted from January 1970."""
+
+    month: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """One configuration evaluated on the validation fold; `objective` is its mean squared error there."""
+    """One configuration evaluated on the validation folds.
+
+    Attributes:
+        objective: Mean squared error over the folds it was evaluated on; infinite where it failed.
+        metrics: Scores over these folds; `sharpe`, per holding period, is what later trainings of the study
+            deflate by.
+        cpu_seconds: What it took, or once took where it was replayed.
+        configuration_digest: Names the configuration together with data, evaluation and seed.
+        state: Only complete trials can be chosen; all count.
+        detail: Why it was pruned or failed.
+        monthly_losses: In time order; what pruning and the probability of overfitting are computed from.
+    """
 
     number: int
     catalogue_id: str
@@ -55,6 +83,9 @@ class Trial:
     metrics: dict[str, float]
     cpu_seconds: float
     configuration_digest: str
+    state: TrialState = TrialState.COMPLETE
+    detail: str = ""
+    monthly_losses: tuple[MonthlyLoss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +100,28 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """How a training talks to what started it; `cpu_seconds` reads the CPU time used so far."""
+    """How a training talks to what started it.
+
+    A training that was killed repeats no finished trial if what `on_trial` was told is handed back as
+    `finished_trials`. The search takes the same course again: each trial is named by its
+    `configuration_digest`, and a finished one of that name is taken as it is, CPU time included, and not
+    told again. Predictions of the folds are not part of it: they are recalled by the learners, or computed
+    again for the few models that are tested.
+
+    Attributes:
+        on_progress: Told at each step; the last trial's outcome is in `detail`.
+        is_cancelled: Asked at each step.
+        cpu_seconds: Reads the CPU time used so far, with that of what was recalled.
+        on_trial: Told each trial once it has ended, pruned and failed ones too, in order of their number,
+            before the next one begins.
+        finished_trials: By configuration digest, what an earlier attempt was told.
+    """
 
     on_progress: Callable[[Progress], None] = field(default=lambda _progress: None)
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
     cpu_seconds: Callable[[], float] = field(default=lambda: 0.0)
+    on_trial: Callable[[Trial], None] = field(default=lambda _trial: None)
+    finished_trials: Mapping[str, Trial] = field(default_factory=dict)
 
     def report(self, stage: str, done: int, total: int, detail: str) -> None:
         """Tells the progress.
@@ -171,6 +219,14 @@ class Search:
                 yield candidate, candidate.entry.draw_parameters(random)
 
     def _evaluate(self, candidate: Candidate, parameters: Parameters, number: int) -> Trial:
+        digest = self._digest(candidate.entry, parameters)
+        if digest in self.hooks.finished_trials:
+            return replace(self.hooks.finished_trials[digest], number=number)
+        trial = self._test(candidate, parameters, number, digest)
+        self.hooks.on_trial(trial)
+        return trial
+
+    def _test(self, candidate: Candidate, parameters: Parameters, number: int, digest: str) -> Trial:
         started = self.hooks.cpu_seconds()
         result = joined([candidate.test(self.data, fold, parameters, self.seed) for fold in self.folds])
         return Trial(
@@ -181,7 +237,7 @@ class Search:
             objective=float(result.squared_errors.mean()),
             metrics=score(result, self.data.target, self.data.horizon_bars),
             cpu_seconds=self.hooks.cpu_seconds() - started,
-            configuration_digest=self._digest(candidate.entry, parameters),
+            configuration_digest=digest,
         )
 
     def _digest(self, entry: CatalogueEntry, parameters: Parameters) -> str:

@@ -1,14 +1,15 @@
 """Says whether a model has an edge, given its out-of-sample losses and how much was tried."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from mltrainer_features import TargetKind
 
-from mltrainer_trainer.domain.inference import MeanEstimate, deflate_p_value, deflated_sharpe, hac_mean
+from mltrainer_trainer.domain.inference import MeanEstimate, deflate_p_value, hac_mean
 from mltrainer_trainer.domain.metrics import OutOfSample, mean_by_date, strategy_returns
+from mltrainer_trainer.domain.sharpe import deflated_sharpe
 
 SIGNIFICANCE = 0.05
 SHARPE_CONFIDENCE = 0.95
@@ -73,13 +74,15 @@ def judge(
     target: TargetKind,
     horizon_bars: int,
     trial_count: int,
+    trial_sharpe_ratios: Sequence[float] = (),
 ) -> Verdict:
     """Compares the chosen model with the strongest baseline on the same test rows.
 
     The test is one-sided on the difference of mean squared errors per date, with standard errors that allow
     for overlapping labels, and its p-value is raised to what the best of `trial_count` tries shows by
-    chance. For excess returns the model must also, as a strategy, survive the deflated Sharpe ratio. With
-    fewer than 40 non-overlapping periods nothing is concluded.
+    chance. For excess returns the model must also, as a strategy, survive the deflated Sharpe ratio, with
+    `trial_sharpe_ratios` of the study's tries as far as they are known. With fewer than 40 non-overlapping
+    periods nothing is concluded.
     """
     present = [name for name in sorted(baselines) if name in results]
     periods = len(np.unique(results[chosen].date)) // horizon_bars
@@ -92,7 +95,9 @@ def judge(
     p_value = deflate_p_value(improvement.p_value, trial_count)
     sharpe = None
     if target == TargetKind.EXCESS_RETURN:
-        sharpe = deflated_sharpe(strategy_returns(results[chosen], horizon_bars), trial_count)
+        sharpe = deflated_sharpe(
+            strategy_returns(results[chosen], horizon_bars), trial_sharpe_ratios, trial_count
+        )
     conclusion = _with_test(p_value, sharpe)
     return Verdict(*conclusion, chosen, baseline, trial_count, periods, improvement, p_value, sharpe)
 
