@@ -34,7 +34,7 @@ from mltrainer_scheduler.application.lead import LeadHandler
 from mltrainer_scheduler.application.place_trainings import PlaceTrainingsHandler
 from mltrainer_scheduler.application.planner import Planner
 from mltrainer_scheduler.application.resolve_training import KeyResolver
-from mltrainer_scheduler.bootstrap import planning_policy
+from mltrainer_scheduler.bootstrap import collect_rarely, planning_policy
 from mltrainer_scheduler.domain.keys import BarCalendar
 from mltrainer_scheduler.domain.training import SchedulingPolicy
 from mltrainer_scheduler.wire.events import PUBLISHED, to_message
@@ -206,6 +206,7 @@ async def measure_explanations(scheduler: Scheduler, rounds: int) -> list[Row]:
 
 async def run(arguments: argparse.Namespace, directory: Path, bootstrap_servers: str) -> dict[str, Any]:
     """Measures everything once."""
+    collect_rarely()
     url = arguments.database or f"sqlite:///{directory}/scheduler.db"
     await migrate(url, "mltrainer_scheduler.adapters.migrations")
     signal = OutboxSignal()

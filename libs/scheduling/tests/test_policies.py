@@ -303,3 +303,22 @@ def test_a_gate_closes_a_queue_and_its_jobs_say_so() -> None:
 def test_an_empty_queue_asks_for_no_review() -> None:
     for name in POLICY_NAMES:
         assert policy(name).plan(snapshot(NOW_S, [], [Node("n0", 1)])).review_s == inf
+
+
+def test_a_gang_keeps_its_place_only_where_all_its_workers_fit_together() -> None:
+    running = Job(
+        "low",
+        workers=2,
+        gpu_millis=200,
+        cpu_millis=1_000,
+        attained_s=50.0,
+        started_s=NOW_S - 500.0,
+        shares=(Share("n0", 1, 0), Share("n0", 1, 0)),
+    )
+    urgent = Job("urgent", NOW_S, workers=2, gpu_millis=400, cpu_millis=1_000, priority=1)
+    nodes = [Node("n0", 2, 3_000, 0, (600, 1_000), 1_000)]
+
+    plan = policy("default").plan(snapshot(NOW_S, [running, urgent], nodes))
+
+    assert [start.job_id for start in plan.starts] == ["urgent"]
+    assert [stop.job_id for stop in plan.preemptions] == ["low"]

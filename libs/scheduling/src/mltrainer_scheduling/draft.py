@@ -81,15 +81,18 @@ class Draft:
         """Returns the plan, with a cause for every job that was pending and stays so."""
         names = self.jobs.job_id
         nodes = self.snapshot.nodes.name.tolist()
-        starts = tuple(
-            Start(
-                str(names[row]), tuple(Share(nodes[node], workers, device) for node, workers, device in spots)
-            )
-            for row, spots in self.starts.items()
-        )
+        # Thousands of starts have the same few places.
+        places: dict[tuple[Spot, ...], tuple[Share, ...]] = {}
+        starts = []
+        for row, spots in self.starts.items():
+            where = tuple(spots)
+            shares = places.get(where)
+            if shares is None:
+                shares = places[where] = tuple(Share(nodes[node], *rest) for node, *rest in spots)
+            starts.append(Start(str(names[row]), shares))
         order = tuple(names[self.order].tolist()) if self.order else ()
         urgency = () if self.urgency_s is None else tuple(self.urgency_s[self.order].tolist())
-        return Plan(starts, self._preemptions(), self._waits(), review_s, order, urgency)
+        return Plan(tuple(starts), self._preemptions(), self._waits(), review_s, order, urgency)
 
     def _preemptions(self) -> tuple[Preemption, ...]:
         if not self.stops:

@@ -133,6 +133,11 @@ class QuotaBook:
         """Returns the described queues and those that were only named."""
         return self._queues
 
+    @property
+    def is_bounded(self) -> bool:
+        """Tells whether any queue has a ceiling."""
+        return bool(self._bounded)
+
     def path(self, queue: str) -> tuple[str, ...]:
         """Returns a queue and its ancestors, nearest first; the root is left out."""
         known = self._paths.get(queue)

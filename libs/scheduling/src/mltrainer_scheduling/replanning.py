@@ -100,11 +100,8 @@ def _select(draft: Draft, order: list[int], locked: Flags) -> tuple[set[int], li
     """Returns who may run, and those of them that wait, for which the gate has been told."""
     jobs, nodes = draft.jobs, draft.snapshot.nodes
     usable = nodes.schedulable
-    left = [
-        int(nodes.gpus[usable].sum()) * 1_000,
-        int(nodes.cpu_millis[usable].sum()),
-        int(nodes.memory_bytes[usable].sum()),
-    ]
+    gpus_left = int(nodes.gpus[usable].sum()) * 1_000
+    cpu_left, memory_left = int(nodes.cpu_millis[usable].sum()), int(nodes.memory_bytes[usable].sum())
     by_type = {
         label: int(nodes.gpus[usable & (nodes.gpu_type == label)].sum()) * 1_000
         for label in {shape.gpu_type for shape in draft.shapes}
@@ -123,7 +120,7 @@ def _select(draft: Draft, order: list[int], locked: Flags) -> tuple[set[int], li
             continue
         gpus, cpu, memory = needs[code]
         label = draft.shapes[code].gpu_type
-        fits = gpus <= left[0] and cpu <= left[1] and memory <= left[2]
+        fits = gpus <= gpus_left and cpu <= cpu_left and memory <= memory_left
         if not is_locked[row] and not (fits and (not label or gpus <= by_type[label])):
             failed.add(code)
             continue
@@ -134,10 +131,10 @@ def _select(draft: Draft, order: list[int], locked: Flags) -> tuple[set[int], li
             draft.gate.started(draft.queue[row], draft.gang_millis[row])
             held.append(row)
         selected.add(row)
-        left = [left[0] - gpus, left[1] - cpu, left[2] - memory]
+        gpus_left, cpu_left, memory_left = gpus_left - gpus, cpu_left - cpu, memory_left - memory
         if label:
             by_type[label] -= gpus
-        if smallest and left[0] < smallest:
+        if smallest and gpus_left < smallest:
             break
     return selected, held
 
@@ -207,7 +204,9 @@ class _Assignment:
                 spots = self._draft.room.place(shape, lambda nodes: self._cost(nodes, shape))
             if spots is None:
                 return
-            self._started(rows[0], spots, shape)
+            self._started(rows[0], spots)
+            for node, workers, _ in spots:
+                self._free_now[node] -= workers * shape.gpus
             rows = rows[1:]
 
     def _fill(self, rows: list[int], shape: Shape) -> list[int]:
@@ -228,20 +227,20 @@ class _Assignment:
                 count = int(slots[node]) // shape.workers if is_free else 1
                 if is_free:
                     count = min(count, int(self._free_now[node]) // need)
+                spots = room.take_alike(shape, node, len(rows[:count]))
                 for row in rows[:count]:
-                    self._started(row, room.take(shape, [(node, shape.workers)]), shape)
+                    self._started(row, spots)
+                self._free_now[node] -= need * len(rows[:count])
                 rows = rows[count:]
                 if not rows:
                     break
         return rows
 
-    def _started(self, row: int, spots: list[Spot], shape: Shape) -> None:
+    def _started(self, row: int, spots: list[Spot]) -> None:
         if row in self._draft.stops:
             self._draft.started(row, spots)
         else:
             self._draft.starts[row] = spots
-        for node, workers, _ in spots:
-            self._free_now[node] -= workers * shape.gpus
 
     def _cost(self, rows: Integers, shape: Shape) -> Floats:
         need = shape.workers * shape.gpus

@@ -185,6 +185,15 @@ class Room:
                     self.devices[row, idle[::-1][: workers * shape.gpus]] = 0
         return spots
 
+    def take_alike(self, shape: Shape, row: int, gangs: int) -> list[Spot]:
+        """Takes room on one node for several gangs of whole GPUs, and returns what each of them has."""
+        workers = gangs * shape.workers
+        self._count(shape, row, -workers)
+        if self.devices is not None:
+            idle = np.flatnonzero(self.devices[row] >= WHOLE_GPU_MILLIS)
+            self.devices[row, idle[::-1][: workers * shape.gpus]] = 0
+        return [(row, shape.workers, -1)]
+
     def _share(self, row: int, millis: int) -> int:
         assert self.devices is not None
         free = self.devices[row]
@@ -202,16 +211,26 @@ class Room:
                 self.whole[row] += int(self.devices[row, device] >= WHOLE_GPU_MILLIS)
 
     def holds(self, shape: Shape, spots: list[Spot]) -> bool:
-        """Tells whether a gang could have exactly this room."""
+        """Tells whether a gang could have exactly this room, all its workers together."""
+        by_node: dict[int, int] = {}
+        by_device: dict[tuple[int, int], int] = {}
         for row, workers, device in spots:
+            by_node[row] = by_node.get(row, 0) + workers
             if device >= 0:
-                if self.devices is None or self.devices[row, device] < shape.part_millis:
-                    return False
-            elif self.whole[row] < workers * shape.gpus:
-                return False
-            if self.cpu[row] < workers * shape.cpu_millis or self.memory[row] < workers * shape.memory_bytes:
-                return False
-        return True
+                by_device[row, device] = by_device.get((row, device), 0) + workers
+        if by_device and self.devices is None:
+            return False
+        return all(self._has(shape, row, workers) for row, workers in by_node.items()) and all(
+            self.devices is not None and self.devices[place] >= workers * shape.part_millis
+            for place, workers in by_device.items()
+        )
+
+    def _has(self, shape: Shape, row: int, workers: int) -> bool:
+        return bool(
+            self.whole[row] >= workers * shape.gpus
+            and self.cpu[row] >= workers * shape.cpu_millis
+            and self.memory[row] >= workers * shape.memory_bytes
+        )
 
     def take_back(self, shape: Shape, spots: list[Spot]) -> None:
         """Takes exactly this room, which `holds` found to be there."""

@@ -338,7 +338,9 @@ class ClusterState:
         rows = np.flatnonzero(self._shares.workers.values[: self._shares.count] > 0)
         rows = rows[ranks[self._shares.node.values[rows]] >= 0]
         jobs = position[self._shares.job.values[rows]]
-        order = np.argsort(jobs, kind="stable")
+        # In an order that does not tell in which order rows came: policies name blockers by it.
+        nodes, devices = ranks[self._shares.node.values[rows]], self._shares.device.values[rows]
+        order = np.lexsort((devices, nodes, jobs))
         return rows[order], jobs[order]
 
     def _ranks(self) -> Integers:

@@ -18,7 +18,8 @@ from mltrainer_scheduling.fair_share import (
     with_amount_seconds,
 )
 from mltrainer_scheduling.jobs import Integers, JobTable
-from mltrainer_scheduling.plan import Cause, Plan, Policy, PreemptionReason, Wait
+from mltrainer_scheduling.jobs import Share as JobShare
+from mltrainer_scheduling.plan import Cause, OpenGate, Plan, Policy, PreemptionReason, Wait
 from mltrainer_scheduling.quotas import NOTHING, Amounts, QuotaBook, plus
 from mltrainer_scheduling.snapshot import Snapshot
 
@@ -105,6 +106,11 @@ class QuotaGate:
         self._accounts = accounts
         self._allowed = allowed
         self.refused_for_fairness = False
+
+    @property
+    def is_open(self) -> bool:
+        """Tells whether nothing bounds any queue."""
+        return not self._allowed and not self._book.is_bounded
 
     def admits(self, queue: str, gpu_millis: int) -> bool:  # noqa: ARG002 - the account knows all amounts
         """Says whether a gang may start."""
@@ -209,7 +215,7 @@ class _Planning:
 
     def _plan(self) -> tuple[Mapping[str, Hindrance], float]:
         gate = QuotaGate(self._book, self._capacity, self._accounts, self._allowances())
-        plan = self._policy.plan(self._snapshot, gate)
+        plan = self._policy.plan(self._snapshot, OpenGate() if gate.is_open else gate)
         self._take(plan)
         if gate.refused_for_fairness and not plan.preemptions:
             # What fair shares leave over, because gangs do not fit into them, is lent.
@@ -229,12 +235,15 @@ class _Planning:
             snapshot = _halted(snapshot, stopped)
         for stop in plan.preemptions:
             self._stops.append(Stop(stop.job_id, stop.reason, stop.beneficiary))
-        rows = nodes.rows()
+        is_spot = dict(zip(nodes.name.tolist(), nodes.spot.tolist(), strict=True))
+        places: dict[tuple[JobShare, ...], tuple[Share, ...]] = {}
         for start in feasible(snapshot, plan.starts):
-            shares = tuple(
-                Share(share.node, share.workers, bool(nodes.spot[rows[share.node]]), share.device)
-                for share in start.shares
-            )
+            shares = places.get(start.shares)
+            if shares is None:
+                shares = places[start.shares] = tuple(
+                    Share(share.node, share.workers, is_spot[share.node], share.device)
+                    for share in start.shares
+                )
             self._begins.append(Begin(start.job_id, shares))
 
     def _allowances(self) -> dict[str, float]:
