@@ -1,6 +1,6 @@
 """Chooses a model with data from before the first test only, and keeps account of every try."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -96,32 +96,32 @@ class Progress:
     done: int
     total: int
     detail: str
+    best_objective: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """How a training talks to what started it.
 
-    A training that was killed repeats no finished trial if what `on_trial` was told is handed back as
-    `finished_trials`. The search takes the same course again: each trial is named by its
-    `configuration_digest`, and a finished one of that name is taken as it is, CPU time included, and not
-    told again. Predictions of the folds are not part of it: they are recalled by the learners, or computed
-    again for the few models that are tested.
+    A training that was killed repeats no finished trial if `find_trial` knows what `keep_trial` was told:
+    the search takes the same course again, each trial is named by its `configuration_digest`, and a finished
+    one of that name is taken as it is, CPU time included. Predictions are not part of a trial: learners
+    recall them, or they are computed again for the few models that are tested.
 
     Attributes:
-        on_progress: Told at each step; the last trial's outcome is in `detail`.
+        on_progress: Told at each step; `best_objective` is that of the search so far.
         is_cancelled: Asked at each step.
         cpu_seconds: Reads the CPU time used so far, with that of what was recalled.
-        on_trial: Told each trial once it has ended, pruned and failed ones too, in order of their number,
+        find_trial: Finds a finished trial by its configuration digest.
+        keep_trial: Told every trial once, pruned, failed and found ones too, in order of their number and
             before the next one begins.
-        finished_trials: By configuration digest, what an earlier attempt was told.
     """
 
     on_progress: Callable[[Progress], None] = field(default=lambda _progress: None)
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
     cpu_seconds: Callable[[], float] = field(default=lambda: 0.0)
-    on_trial: Callable[[Trial], None] = field(default=lambda _trial: None)
-    finished_trials: Mapping[str, Trial] = field(default_factory=dict)
+    find_trial: Callable[[str], Trial | None] = field(default=lambda _digest: None)
+    keep_trial: Callable[[Trial], None] = field(default=lambda _trial: None)
 
     def report(self, stage: str, done: int, total: int, detail: str) -> None:
         """Tells the progress.
@@ -220,10 +220,9 @@ class Search:
 
     def _evaluate(self, candidate: Candidate, parameters: Parameters, number: int) -> Trial:
         digest = self._digest(candidate.entry, parameters)
-        if digest in self.hooks.finished_trials:
-            return replace(self.hooks.finished_trials[digest], number=number)
-        trial = self._test(candidate, parameters, number, digest)
-        self.hooks.on_trial(trial)
+        found = self.hooks.find_trial(digest)
+        trial = replace(found, number=number) if found else self._test(candidate, parameters, number, digest)
+        self.hooks.keep_trial(trial)
         return trial
 
     def _test(self, candidate: Candidate, parameters: Parameters, number: int, digest: str) -> Trial:
