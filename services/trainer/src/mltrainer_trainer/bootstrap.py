@@ -30,6 +30,7 @@ from mltrainer_trainer.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_trainer.application.accept_placement import AcceptPlacementHandler
 from mltrainer_trainer.application.announce import AnnounceReleaseHandler, ReportNodesHandler
 from mltrainer_trainer.application.lease_book import LeaseBook
+from mltrainer_trainer.application.list_finished_steps import ListFinishedStepsHandler
 from mltrainer_trainer.application.preempt_attempt import PreemptAttemptHandler
 from mltrainer_trainer.application.prune_attempts import PruneAttemptsHandler
 from mltrainer_trainer.application.record_trials import RecordTrialsHandler
@@ -146,6 +147,7 @@ def _report_api(node: _Node) -> AttemptReportApi:
             node.unit_of_work, node.leases, clock, takes_usage=not node.execution.measures_usage
         ),
         RecordTrialsHandler(node.unit_of_work, clock),
+        ListFinishedStepsHandler(node.unit_of_work),
         ReportSuccessHandler(node.unit_of_work, clock),
         ReportFailureHandler(node.unit_of_work, clock),
         clock,

@@ -20,13 +20,16 @@ from mltrainer_trainer.domain.attempt import (
     Attempt,
     AttemptIdentity,
     AttemptState,
+    NodeShare,
     Placement,
     Success,
     Usage,
+    advance,
     sample,
     start,
     succeed,
 )
+from mltrainer_trainer.domain.checkpoints import SearchProgress
 from mltrainer_trainer.domain.errors import StudyTargetDiffersError
 from mltrainer_trainer.domain.ledger import RecordedTrial, StudyTarget
 from mltrainer_trainer.wire.events import to_event
@@ -51,10 +54,15 @@ async def test_an_attempt_is_read_as_it_was_stored(
     unit_of_work: SqlUnitOfWorkFactory, manual_clock: ManualClock, placement: Placement
 ) -> None:
     now = manual_clock.now()
-    pending = Attempt(placement, accept_time=now)
+    shares = (NodeShare("nodes/a", 2), NodeShare("nodes/b", 1))
+    pending = Attempt(replace(placement, shares=shares), accept_time=now)
     executing = start(pending, "7.mark", now).attempt
     used = sample(executing, Usage(1.5, 10, now)).attempt
-    ended = succeed(used, Success("m", "k", b"r", b"l"), now).attempt
+    searched = advance(used, 0.5, "trials", now, SearchProgress(3, 9, 0.25)).attempt
+    ended = replace(
+        succeed(searched, Success("m", "k", b"r", b"l"), now).attempt,
+        checkpoint_time=now - timedelta(seconds=3),
+    )
     async with unit_of_work() as uow:
         await uow.attempts.add(pending)
         await uow.attempts.save(ended)

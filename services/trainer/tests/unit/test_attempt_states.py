@@ -13,6 +13,7 @@ from mltrainer_trainer.domain.attempt import (
     AttemptFailed,
     AttemptIdentity,
     AttemptLimits,
+    AttemptProgressed,
     AttemptStarted,
     AttemptState,
     AttemptSucceeded,
@@ -33,6 +34,7 @@ from mltrainer_trainer.domain.attempt import (
     start,
     succeed,
 )
+from mltrainer_trainer.domain.checkpoints import SearchProgress
 from mltrainer_trainer.domain.errors import AttemptEndedError, StaleFencingTokenError
 from mltrainer_trainer.domain.execution import Ended, EndReason
 
@@ -189,3 +191,15 @@ def test_an_execution_that_does_not_compute_yet_leaves_the_attempt_pending() -> 
 
     assert (change.attempt.state, change.attempt.execution_id) == (AttemptState.PENDING, EXECUTION)
     assert change.events == ()
+
+
+def test_a_finished_trial_is_told_even_where_nothing_else_changes() -> None:
+    one, two = SearchProgress(1, 9, 0.5), SearchProgress(2, 9, 0.4)
+    attempt = advance(PENDING, 0.1, "trials", NOW, one).attempt
+
+    change = advance(attempt, 0.1, "trials", NOW, two)
+    again = advance(change.attempt, 0.1, "trials", NOW, two)
+
+    assert [type(event) for event in change.events] == [AttemptProgressed]
+    assert change.attempt.search == two
+    assert again.events == ()

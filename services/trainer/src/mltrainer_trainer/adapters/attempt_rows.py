@@ -8,10 +8,12 @@ from mltrainer_trainer.domain.attempt import (
     AttemptLimits,
     AttemptState,
     Failure,
+    NodeShare,
     Placement,
     Success,
     Usage,
 )
+from mltrainer_trainer.domain.checkpoints import SearchProgress
 
 
 def placement_row(placement: Placement) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def placement_row(placement: Placement) -> dict[str, Any]:
         "workers": placement.limits.workers,
         "allows_spot": placement.limits.allows_spot,
         "queue": placement.queue,
+        "shares": [[share.node, share.workers] for share in placement.shares],
         "traceparent": placement.traceparent,
         "discarded": False,
     }
@@ -43,7 +46,7 @@ def placement_row(placement: Placement) -> dict[str, Any]:
 
 def progress_row(attempt: Attempt) -> dict[str, Any]:
     """Returns the columns that the state machine changes."""
-    failure, success, usage = attempt.failure, attempt.success, attempt.usage
+    failure, success, usage, search = attempt.failure, attempt.success, attempt.usage, attempt.search
     return {
         "state": attempt.state.value,
         "revision": attempt.revision,
@@ -64,6 +67,10 @@ def progress_row(attempt: Attempt) -> dict[str, Any]:
         "used_cpu_seconds": usage.cpu_seconds if usage else None,
         "used_memory_bytes": usage.memory_bytes if usage else None,
         "sample_time": usage.sample_time if usage else None,
+        "trials_done": search.trials_done if search else None,
+        "trials_total": search.trials_total if search else None,
+        "best_objective": search.best_objective if search else None,
+        "checkpoint_time": attempt.checkpoint_time,
     }
 
 
@@ -83,6 +90,8 @@ def to_attempt(row: Mapping[str, Any]) -> Attempt:
         failure=_failure(row),
         success=_success(row),
         usage=_usage(row),
+        search=_search(row),
+        checkpoint_time=row["checkpoint_time"],
     )
 
 
@@ -101,6 +110,7 @@ def _placement(row: Mapping[str, Any]) -> Placement:
         limits=_limits(row),
         traceparent=row["traceparent"],
         queue=row["queue"],
+        shares=tuple(NodeShare(node, workers) for node, workers in row["shares"]),
     )
 
 
@@ -132,3 +142,9 @@ def _usage(row: Mapping[str, Any]) -> Usage | None:
     if row["sample_time"] is None:
         return None
     return Usage(row["used_cpu_seconds"], row["used_memory_bytes"], row["sample_time"])
+
+
+def _search(row: Mapping[str, Any]) -> SearchProgress | None:
+    if row["trials_done"] is None:
+        return None
+    return SearchProgress(row["trials_done"], row["trials_total"], row["best_objective"])

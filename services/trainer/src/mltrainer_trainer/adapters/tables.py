@@ -59,6 +59,22 @@ attempt = Table(
     Column("used_cpu_seconds", Float),
     Column("used_memory_bytes", BigInteger),
     Column("sample_time", UtcDateTime),
+    Column("trials_done", Integer),
+    Column("trials_total", Integer),
+    Column("best_objective", Float),
+    Column("checkpoint_time", UtcDateTime),
+    Column("shares", JSON),
+)
+finished_step = Table(
+    "finished_step",
+    _metadata,
+    Column("training", String, primary_key=True),
+    Column("computation_key", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("content", LargeBinary),
+    Column("content_sha256", String),
+    Column("cpu_seconds", Float),
+    Column("create_time", UtcDateTime),
 )
 revoked_allocation = Table(
     "revoked_allocation",

@@ -1,4 +1,4 @@
-"""Opens the transactions in which attempts, studies, inbox and outbox change together."""
+"""Opens the transactions in which attempts, studies, steps, inbox and outbox change together."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -10,6 +10,7 @@ from mltrainer_messaging.outbox import SqlOutbox
 from mltrainer_messaging.transactions import EventTransaction, EventTransactions
 
 from mltrainer_trainer.adapters.attempt_repository import SqlAttemptRepository
+from mltrainer_trainer.adapters.step_repository import SqlStepRepository
 from mltrainer_trainer.adapters.study_repository import SqlStudyRepository
 from mltrainer_trainer.domain.attempt import AttemptEvent
 from mltrainer_trainer.domain.release import NodeReport, Release
@@ -50,6 +51,7 @@ class SqlUnitOfWork:
     def __init__(self, transaction: EventTransaction) -> None:
         self.attempts = SqlAttemptRepository(transaction.connection)
         self.studies = SqlStudyRepository(transaction.connection)
+        self.steps = SqlStepRepository(transaction.connection)
         self.inbox = DefaultInbox(transaction.inbox)
         self.outbox = TracedOutbox(transaction.outbox)
         self._transaction = transaction

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from mltrainer_trainer.domain.attempt import Attempt, AttemptEvent, Placement, Usage
+from mltrainer_trainer.domain.checkpoints import FinishedStep, StepScope
 from mltrainer_trainer.domain.execution import Observation
 from mltrainer_trainer.domain.ledger import RecordedStudy, RecordedTrial
 from mltrainer_trainer.domain.release import NodeReport, Release
@@ -108,6 +109,34 @@ class StudyRepository(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which part of a list is wanted; `after` is the position of the last element seen."""
+
+    size: int
+    after: str = ""
+
+
+class StepRepository(Protocol):
+    """Keeps what attempts have finished for those that come after them."""
+
+    async def add(self, scope: StepScope, finished: Sequence[FinishedStep], now: datetime) -> None:
+        """Stores steps that are not known yet."""
+        ...
+
+    async def page(self, scope: StepScope, page: PageRequest) -> Sequence[tuple[str, FinishedStep]]:
+        """Returns steps by key with their positions."""
+        ...
+
+    async def forget(self, training: str) -> None:
+        """Removes the steps of a training that is over."""
+        ...
+
+    async def forget_before(self, time: datetime) -> None:
+        """Removes steps that nobody has come back for."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """One write transaction; leaving it without `commit` rolls back."""
 
@@ -119,6 +148,11 @@ class UnitOfWork(Protocol):
     @property
     def studies(self) -> StudyRepository:
         """Returns the studies of this transaction."""
+        ...
+
+    @property
+    def steps(self) -> StepRepository:
+        """Returns the finished steps of this transaction."""
         ...
 
     @property
@@ -142,14 +176,6 @@ class UnitOfWorkFactory(Protocol):
     def __call__(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Opens one."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PageRequest:
-    """Which part of a list is wanted; `after` is the position of the last element seen."""
-
-    size: int
-    after: str = ""
 
 
 class AttemptQueries(Protocol):

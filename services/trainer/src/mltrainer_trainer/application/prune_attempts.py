@@ -27,6 +27,8 @@ class PruneAttemptsHandler:
         async with self.unit_of_work() as uow:
             await uow.attempts.mark_discarded([attempt.name for attempt in ended])
             # Events are replayed for days at most; what was taken back earlier cannot be placed any more.
-            await uow.attempts.forget_revoked(self.clock.now() - timedelta(days=14))
+            long_ago = self.clock.now() - timedelta(days=14)
+            await uow.attempts.forget_revoked(long_ago)
+            await uow.steps.forget_before(long_ago)
             await uow.commit()
         return len(ended)

@@ -16,6 +16,7 @@ from mltrainer_trainer.domain.attempt import (
     sample,
     succeed,
 )
+from mltrainer_trainer.domain.checkpoints import SearchProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class ReportProgress:
     stage: str
     cpu_seconds: float = 0.0
     memory_bytes: int = 0
+    search: SearchProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class ReportProgressHandler:
         """Tells whether the attempt shall go on."""
         async with self.unit_of_work() as uow:
             attempt = await load_speaker(uow, command.identity)
-            change = advance(attempt, command.progress, command.stage, self.clock.now())
+            now = self.clock.now()
+            change = advance(attempt, command.progress, command.stage, now, command.search)
             if self.takes_usage:
                 change = self._with_usage(change, command)
             if change.events:
@@ -91,6 +94,7 @@ class ReportSuccessHandler:
             change = succeed(attempt, command.success, self.clock.now())
             if change.events:
                 await save_change(uow, change)
+                await uow.steps.forget(attempt.placement.training)
                 await uow.commit()
 
 

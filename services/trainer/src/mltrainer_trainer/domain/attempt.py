@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from mltrainer_trainer.domain.checkpoints import SearchProgress
 from mltrainer_trainer.domain.errors import AttemptEndedError, StaleFencingTokenError
 from mltrainer_trainer.domain.execution import Ended, EndReason
 
@@ -50,10 +51,20 @@ class AttemptLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeShare:
+    """Workers of a gang on one node."""
+
+    node: str
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """What the scheduler decided for one attempt.
 
-    `spec` is the contract's encoding of what to execute: carried, never interpreted.
+    Attributes:
+        spec: The contract's encoding of what to execute: carried, never interpreted.
+        shares: Where each worker goes, numbered in this order; empty where nobody has said.
     """
 
     training: str
@@ -69,6 +80,7 @@ class Placement:
     limits: AttemptLimits = field(default_factory=AttemptLimits)
     traceparent: str = ""
     queue: str = "default"
+    shares: tuple[NodeShare, ...] = ()
 
     @property
     def attempt(self) -> str:
@@ -115,7 +127,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One execution of a training on one node."""
+    """One execution of a training on one node.
+
+    Attributes:
+        checkpoint_time: When what it had finished was last made safe.
+    """
 
     placement: Placement
     accept_time: datetime
@@ -130,6 +146,8 @@ class Attempt:
     failure: Failure | None = None
     success: Success | None = None
     usage: Usage | None = None
+    search: SearchProgress | None = None
+    checkpoint_time: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -221,7 +239,9 @@ def start(attempt: Attempt, execution_id: str | None, now: datetime) -> Change:
     return Change(started, (AttemptStarted(started),))
 
 
-def advance(attempt: Attempt, progress: float, stage: str, now: datetime) -> Change:
+def advance(
+    attempt: Attempt, progress: float, stage: str, now: datetime, search: SearchProgress | None = None
+) -> Change:
     """Records how far an attempt is; one that has ended stays where it was."""
     if attempt.state.is_final:
         return Change(attempt)
@@ -230,9 +250,9 @@ def advance(attempt: Attempt, progress: float, stage: str, now: datetime) -> Cha
     present = change.attempt if change else attempt
     before = change.events if change else ()
     bounded = min(1.0, max(0.0, progress))
-    if (bounded, stage) == (present.progress, present.stage):
+    if (bounded, stage, search) == (present.progress, present.stage, present.search):
         return Change(present, before)
-    progressed = _next(present, progress=bounded, stage=stage)
+    progressed = _next(present, progress=bounded, stage=stage, search=search)
     return Change(progressed, (*before, AttemptProgressed(progressed)))
 
 

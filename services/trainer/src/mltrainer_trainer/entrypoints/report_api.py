@@ -7,6 +7,7 @@ import structlog
 from mltrainer.trainer.v1 import trainer_service_pb2 as contract
 from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceServicer
 
+from mltrainer_trainer.application.list_finished_steps import ListFinishedStepsHandler
 from mltrainer_trainer.application.ports import Clock
 from mltrainer_trainer.application.record_trials import RecordTrialsHandler
 from mltrainer_trainer.application.report_attempt import (
@@ -14,7 +15,10 @@ from mltrainer_trainer.application.report_attempt import (
     ReportProgressHandler,
     ReportSuccessHandler,
 )
+from mltrainer_trainer.wire.pages import cut_page
 from mltrainer_trainer.wire.reports import (
+    from_step,
+    to_list_finished_steps,
     to_record_trials,
     to_report_failure,
     to_report_progress,
@@ -30,6 +34,7 @@ class AttemptReportApi(AttemptReportServiceServicer):
 
     progress: ReportProgressHandler
     trials: RecordTrialsHandler
+    steps: ListFinishedStepsHandler
     success: ReportSuccessHandler
     failure: ReportFailureHandler
     clock: Clock
@@ -51,6 +56,18 @@ class AttemptReportApi(AttemptReportServiceServicer):
         """Records trials; one recorded twice counts once."""
         count = await self.trials(to_record_trials(request, self.clock.now()))
         return contract.RecordTrialsResponse(study_trial_count=count)
+
+    async def ListFinishedSteps(
+        self,
+        request: contract.ListFinishedStepsRequest,
+        context: Any,
+    ) -> contract.ListFinishedStepsResponse:
+        """Lists what earlier attempts of the training have finished."""
+        command = to_list_finished_steps(request)
+        steps, token = cut_page(await self.steps(command), command.page)
+        return contract.ListFinishedStepsResponse(
+            steps=[from_step(step) for step in steps], next_page_token=token
+        )
 
     async def ReportSuccess(
         self,

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mltrainer.scheduler.v1.resources_pb2 import NodeCapacity, TrainingSpec
 from mltrainer.trainer.v1 import events_pb2 as contract
 from mltrainer.trainer.v1.resources_pb2 import AttemptResult, CatalogueEntry, Lineage
+from mltrainer.trainer.v1.resources_pb2 import SearchProgress as SearchMessage
 from mltrainer.types.v1.types_pb2 import TargetKind
 
 from mltrainer_trainer.domain.attempt import (
@@ -19,6 +20,7 @@ from mltrainer_trainer.domain.attempt import (
     AttemptSucceeded,
     UsageSampled,
 )
+from mltrainer_trainer.domain.checkpoints import SearchProgress
 from mltrainer_trainer.domain.release import NodeReport, Release, ReleasedModel
 
 PUBLISHED: tuple[type[Message], ...] = (
@@ -56,6 +58,17 @@ def timestamp(time: datetime | None) -> Timestamp | None:
     return written
 
 
+def from_search(search: SearchProgress | None) -> SearchMessage | None:
+    """Writes how far a search is; an absent one stays absent."""
+    if search is None:
+        return None
+    return SearchMessage(
+        trials_done=search.trials_done,
+        trials_total=search.trials_total,
+        best_objective=search.best_objective,
+    )
+
+
 def _identity(attempt: Attempt) -> dict[str, Any]:
     placement = attempt.placement
     return {
@@ -74,7 +87,13 @@ def _started(attempt: Attempt) -> contract.AttemptStarted:
 
 
 def _progressed(attempt: Attempt) -> contract.AttemptProgressed:
-    return contract.AttemptProgressed(**_identity(attempt), progress=attempt.progress, stage=attempt.stage)
+    return contract.AttemptProgressed(
+        **_identity(attempt),
+        progress=attempt.progress,
+        stage=attempt.stage,
+        search=from_search(attempt.search),
+        checkpoint_time=timestamp(attempt.checkpoint_time),
+    )
 
 
 def _succeeded(attempt: Attempt) -> contract.AttemptSucceeded:

@@ -3,14 +3,19 @@
 from datetime import datetime
 
 from mltrainer.trainer.v1 import trainer_service_pb2 as contract
+from mltrainer.trainer.v1.resources_pb2 import FinishedStep as FinishedStepMessage
+from mltrainer.trainer.v1.resources_pb2 import SearchProgress as SearchMessage
 from mltrainer.trainer.v1.resources_pb2 import Trial
 from mltrainer.types.v1.types_pb2 import Target
 
+from mltrainer_trainer.application.list_finished_steps import ListFinishedSteps
 from mltrainer_trainer.application.record_trials import RecordTrials
 from mltrainer_trainer.application.report_attempt import ReportFailure, ReportProgress, ReportSuccess
 from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure, Success
+from mltrainer_trainer.domain.checkpoints import FinishedStep, SearchProgress
 from mltrainer_trainer.domain.errors import InvalidFieldError
 from mltrainer_trainer.domain.ledger import RecordedTrial, StudyTarget
+from mltrainer_trainer.wire.pages import to_page_request
 
 
 def to_report_progress(request: contract.ReportProgressRequest) -> ReportProgress:
@@ -21,6 +26,7 @@ def to_report_progress(request: contract.ReportProgressRequest) -> ReportProgres
         request.stage,
         request.cpu_seconds,
         request.memory_bytes,
+        _search(request.search) if request.HasField("search") else None,
     )
 
 
@@ -49,7 +55,40 @@ def to_record_trials(request: contract.RecordTrialsRequest, now: datetime) -> Re
         raise InvalidFieldError("study", "use studies/ and the id of the study")
     training, _, number = request.attempt.name.rpartition("/attempts/")
     trials = [_trial(trial, request.study, training, int(number or 0), now) for trial in request.trials]
-    return RecordTrials(_identity(request.attempt), request.study, to_study_target(request.target), trials)
+    return RecordTrials(
+        _identity(request.attempt),
+        request.study,
+        to_study_target(request.target),
+        trials,
+        [_step(step) for step in request.steps],
+    )
+
+
+def to_list_finished_steps(request: contract.ListFinishedStepsRequest) -> ListFinishedSteps:
+    """Reads who asks what is finished."""
+    page = to_page_request(request.page_size, request.page_token)
+    return ListFinishedSteps(_identity(request.attempt), page)
+
+
+def from_step(step: FinishedStep) -> FinishedStepMessage:
+    """Writes a finished step."""
+    return FinishedStepMessage(
+        key=step.key,
+        content=step.content,
+        content_sha256=step.content_sha256,
+        cpu_seconds=step.cpu_seconds,
+    )
+
+
+def _step(step: FinishedStepMessage) -> FinishedStep:
+    if not step.key:
+        raise InvalidFieldError("steps.key", "the key tells one step from another")
+    return FinishedStep(step.key, step.content, step.content_sha256, step.cpu_seconds)
+
+
+def _search(search: SearchMessage) -> SearchProgress:
+    best = search.best_objective if search.HasField("best_objective") else None
+    return SearchProgress(search.trials_done, search.trials_total, best)
 
 
 def to_study_target(target: Target) -> StudyTarget:

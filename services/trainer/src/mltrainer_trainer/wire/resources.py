@@ -8,7 +8,7 @@ from mltrainer.types.v1.types_pb2 import Metric, Target
 
 from mltrainer_trainer.domain.attempt import Attempt
 from mltrainer_trainer.domain.ledger import RecordedStudy, RecordedTrial
-from mltrainer_trainer.wire.events import timestamp
+from mltrainer_trainer.wire.events import from_search, timestamp
 
 
 def to_attempt_message(attempt: Attempt) -> AttemptMessage:
@@ -26,6 +26,8 @@ def to_attempt_message(attempt: Attempt) -> AttemptMessage:
         start_time=timestamp(attempt.start_time),
         end_time=timestamp(attempt.end_time),
         result=AttemptResult.FromString(success.result) if success else None,
+        search=from_search(attempt.search),
+        checkpoint_time=timestamp(attempt.checkpoint_time),
     )
 
 
