@@ -18,7 +18,8 @@ from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
 
 from mltrainer_feature.adapters.files import StoredFiles
-from mltrainer_feature.adapters.online_rows import CachedOnlineRows
+from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
+from mltrainer_feature.adapters.registry_file import ServedSchemas
 from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_feature.application.datasets import (
     CancelDatasetHandler,
@@ -32,14 +33,14 @@ from mltrainer_feature.application.read_online import ReadOnlineHandler
 from mltrainer_feature.application.record_bars import RecordBarsHandler
 from mltrainer_feature.application.wakeup import Wakeup
 from mltrainer_feature.entrypoints.events import consumer_group
-from mltrainer_feature.entrypoints.feast_api import FeastServingApi
+from mltrainer_feature.entrypoints.feast_api import FeastServingApi, add_feast_api
 from mltrainer_feature.entrypoints.grpc_api import FeatureApi, FeatureUseCases
 from mltrainer_feature.entrypoints.workers import follow_online_rows, run_imports, write_datasets
 from mltrainer_feature.settings import FeatureSettings
 from mltrainer_feature.wire.errors import to_rpc_error
 from mltrainer_feature.wire.events import to_message
 from mltrainer_feature.wire.feast_registry import REGISTRY_FILE, read_schema
-from mltrainer_feature.wire.feast_stubs import serving_pb2_grpc
+from mltrainer_feature.wire.online_format import StoredTimes
 from mltrainer_feature.wire.roles import ROLES
 
 
@@ -81,16 +82,16 @@ class _FeatureParts:
         market_clock = context.market_clock
         files = _files(context.platform, settings)
         self._instance = context.platform.instance
-        self._online = CachedOnlineRows(unit_of_work)
+        own_schema = read_schema(REGISTRY_FILE.read_bytes())
+        self._schemas = ServedSchemas(own_schema, None)
+        self._online = CachedOnlineRows(unit_of_work, RowLayout(own_schema))
         self._dataset_wakeup, self._import_wakeup = Wakeup(), Wakeup()
         delay = timedelta(seconds=settings.decision_delay_s)
         self._open_store = OpenStoreHandler(unit_of_work, self._online, delay)
         self._record_bars = RecordBarsHandler(unit_of_work, self._online, market_clock)
         self._write_dataset = WriteNextDataset(unit_of_work, files)
         self._run_import = RunNextImport(unit_of_work, files, self._online, market_clock)
-        self._read_online = ReadOnlineHandler(
-            read_schema(REGISTRY_FILE.read_bytes()), self._online, market_clock
-        )
+        self._read_online = ReadOnlineHandler(self._online, market_clock, StoredTimes())
         self._use_cases = FeatureUseCases(
             CreateDatasetHandler(unit_of_work, context.clock, market_clock, self._dataset_wakeup),
             CancelDatasetHandler(unit_of_work),
@@ -111,9 +112,7 @@ class _FeatureParts:
         return ServiceParts(
             servicers=[
                 partial(add_FeatureServiceServicer_to_server, FeatureApi(self._use_cases)),
-                partial(
-                    serving_pb2_grpc.add_ServingServiceServicer_to_server, FeastServingApi(self._read_online)
-                ),
+                partial(add_feast_api, FeastServingApi(self._read_online, self._schemas)),
             ],
             roles=ROLES,
             map_error=to_rpc_error,

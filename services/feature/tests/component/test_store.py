@@ -17,14 +17,17 @@ from mltrainer_feature.adapters.offline.entity_rows import rows_of_table
 from mltrainer_feature.adapters.offline.join import Workspace, join_features
 from mltrainer_feature.adapters.offline.requests import JoinKey, Output, ViewRequest
 from mltrainer_feature.adapters.offline.sources import Location
-from mltrainer_feature.adapters.online_rows import CachedOnlineRows
+from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
 from mltrainer_feature.adapters.tables import row_block
 from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_feature.application.online_plans import plan_read
 from mltrainer_feature.application.open_store import OpenStoreHandler
 from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHandler
+from mltrainer_feature.domain.online import OnlineRow
 from mltrainer_feature.domain.rows import EventRange, Rows, compute_rows, newest_rows
 from mltrainer_feature.domain.views import ViewState
 from mltrainer_feature.wire.events import to_message
+from mltrainer_feature.wire.feast_registry import REGISTRY_FILE, read_schema
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.transactions import EventTransactions
 from mltrainer_testkit.clocks import ManualClock
@@ -35,6 +38,8 @@ from sqlalchemy import select
 from .quotes import Quote, day, market, to_bars
 
 DELAY = timedelta(hours=12)
+SCHEMA = read_schema(REGISTRY_FILE.read_bytes())
+LAYOUT = RowLayout(SCHEMA)
 Batch = list[Quote]
 
 
@@ -48,6 +53,11 @@ class Store:
 
     async def open(self, delay: timedelta = DELAY) -> None:
         await OpenStoreHandler(self.unit_of_work, self.online, delay)()
+
+    async def online_row(self, symbol: str) -> OnlineRow:
+        async with self.unit_of_work.snapshot() as stored:
+            rows, _ = await stored.rows.online_rows(-1)
+        return next(row for row in rows if row.symbol == symbol)
 
     async def record(self, batch: Batch) -> int:
         record = RecordBarsHandler(self.unit_of_work, self.online, ManualClock(day(10_000)))
@@ -98,7 +108,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with open_database(url) as database:
         transactions = EventTransactions(database, "feature", OutboxSignal(), encode=to_message)
         unit_of_work = SqlUnitOfWorkFactory(transactions, database)
-        store = Store(unit_of_work, CachedOnlineRows(unit_of_work), database)
+        store = Store(unit_of_work, CachedOnlineRows(unit_of_work, LAYOUT), database)
         await store.open()
         yield store
 
@@ -144,10 +154,12 @@ async def test_rows_do_not_depend_on_how_bars_arrive(
     assert_close(await store.rows(), newest.sort("event_time", "symbol"))
     decided = expected.filter(pl.col("created_time") <= pl.col("event_time") + DELAY)
     assert_close((await store.decided()).sort("event_time", "symbol"), decided.sort("event_time", "symbol"))
-    for row in newest_rows(expected).iter_rows(named=True):
-        online = store.online.get(row["symbol"])
-        assert online is not None
-        assert (online.event_time, online.created_time) == (row["event_time"], row["created_time"])
+    async with store.unit_of_work.snapshot() as stored:
+        online, _ = await stored.rows.online_rows(-1)
+    assert {row.symbol: (row.event_time, row.created_time) for row in online} == {
+        row["symbol"]: (row["event_time"], row["created_time"])
+        for row in newest_rows(expected).iter_rows(named=True)
+    }
 
 
 def assert_close(found: Rows, expected: Rows) -> None:
@@ -201,13 +213,11 @@ async def test_a_repeated_batch_changes_nothing_and_tells_nothing(store: Store) 
 
 async def test_a_later_symbol_of_the_same_day_renews_the_rows_of_that_day(store: Store) -> None:
     await store.record([Quote("S0", 0, 10.0), Quote("S1", 0, 10.0), Quote("S0", 1, 11.0)])
-    alone = store.online.get("S0")
+    alone = await store.online_row("S0")
 
     await store.record([Quote("S1", 1, 9.0, timedelta(minutes=5))])
 
-    together = store.online.get("S0")
-    assert alone is not None
-    assert together is not None
+    together = await store.online_row("S0")
     assert together.created_time == alone.created_time + timedelta(minutes=5)
     assert together.values != alone.values
     assert {view.data_revision for view in await store.views()} == {1}
@@ -227,20 +237,21 @@ async def test_unusable_and_contradicting_bars_are_quarantined(store: Store) -> 
     await store.record([Quote("S0", 0, 99.0), Quote("S1", 0, -1.0), Quote("S2", 0, 5.0)])
 
     assert sorted(await store.quarantined()) == ["CONFLICTS_WITH_KNOWN_BAR", "PRICE_NOT_POSITIVE"]
-    assert store.online.get("S2") is not None
+    assert (await store.online_row("S2")).event_time == day(0)
 
 
 async def test_a_restart_shows_the_same_rows_online(store: Store) -> None:
     await store.record(market(2, 30))
-    again = CachedOnlineRows(store.unit_of_work)
+    again = CachedOnlineRows(store.unit_of_work, LAYOUT)
 
     await again.refresh()
 
-    before, after = store.online.get("S1"), again.get("S1")
-    assert before is not None
-    assert after is not None
-    assert (after.event_time, after.created_time) == (before.event_time, before.created_time)
-    assert after.values == pytest.approx(before.values, abs=0, nan_ok=True)
+    expected = LAYOUT.cells(await store.online_row("S1"))
+    plan = plan_read(SCHEMA.service("daily_market_v1"))
+    for online in (store.online, again):
+        [[cells, absent]] = await online.read(plan.groups, [[LAYOUT.key("S1"), LAYOUT.key("S9")]])
+        assert dict(zip(plan.groups[0].fields, cells, strict=True)) == expected
+        assert set(absent) == {None}
 
 
 async def test_another_decision_delay_computes_all_rows_again(store: Store) -> None:
@@ -251,9 +262,7 @@ async def test_another_decision_delay_computes_all_rows_again(store: Store) -> N
     assert {(view.data_revision, view.revision) for view in await store.views()} == {(2, 2)}
     async with store.unit_of_work.snapshot() as stored:
         assert (await stored.rows.statistics()).row_count == 11
-    online = store.online.get("S0")
-    assert online is not None
-    assert online.created_time == day(9) + timedelta(hours=2)
+    assert (await store.online_row("S0")).created_time == day(9) + timedelta(hours=2)
 
 
 async def test_rows_are_listed_page_by_page_as_known_then(store: Store) -> None:

@@ -12,8 +12,7 @@ from mltrainer_feature.domain import errors
 from mltrainer_feature.domain.errors import InvalidRequestError, Violation
 from mltrainer_feature.wire.errors import to_rpc_error
 from mltrainer_feature.wire.events import to_received_bars
-from mltrainer_feature.wire.feast import to_query
-from mltrainer_feature.wire.feast_stubs import serving_pb2, value_pb2
+from mltrainer_feature.wire.feast_stubs import serving_pb2
 from mltrainer_feature.wire.resources import to_rows_query, to_spec
 from mltrainer_feature.wire.roles import ROLES
 from mltrainer_messaging.envelope import Event
@@ -24,6 +23,11 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EXAMPLES = [
     errors.InvalidRequestError([Violation("field", "is wrong")]),
     errors.InvalidDatasetSpecError([Violation("field", "is wrong")]),
+    errors.UnknownEntityError("venue", ["symbol"]),
+    errors.UnreadableRegistryError("market_returns:return_1 is defined twice"),
+    errors.OnlineStoreError("the online store gives no sense"),
+    errors.OnlineStoreUnavailableError("the online store cannot be reached"),
+    errors.OnlineStoreLostError("mltrainer"),
     errors.UnknownFeatureViewError("market_mood", ["market_returns"]),
     errors.UnknownSymbolError(["A"]),
     errors.AsOfInFutureError(NOW, NOW),
@@ -123,15 +127,3 @@ def test_a_page_out_of_range_is_refused(page: PageRequest) -> None:
 
     with pytest.raises(InvalidRequestError):
         read()
-
-
-def test_an_online_request_needs_symbols_as_strings() -> None:
-    request = serving_pb2.GetOnlineFeaturesRequest()
-    with pytest.raises(InvalidRequestError, match="entity"):
-        to_query(request)
-    request.entities["symbol"].SetInParent()
-    with pytest.raises(InvalidRequestError, match="at least one"):
-        to_query(request)
-    request.entities["symbol"].val.append(value_pb2.Value(int64_val=1))
-    with pytest.raises(InvalidRequestError, match="string_val"):
-        to_query(request)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from mltrainer_feature.application.online_plans import KeyGroup
 from mltrainer_feature.domain.bars import Bars, Refusal
 from mltrainer_feature.domain.datasets import Dataset
 from mltrainer_feature.domain.imports import BarImport
-from mltrainer_feature.domain.online import OnlineRow
+from mltrainer_feature.domain.online import Cell, OnlineRow
 from mltrainer_feature.domain.rows import EventRange, Rows
 from mltrainer_feature.domain.views import FeaturesMaterialized, StoreState, ViewRevised
 
@@ -256,12 +257,22 @@ class Files(Protocol):
 
 
 class OnlineRows(Protocol):
-    """The newest row of each symbol in memory, as of the last refresh."""
-
-    def get(self, symbol: str) -> OnlineRow | None:
-        """Returns the row of a symbol."""
-        ...
+    """Makes committed rows readable online."""
 
     async def refresh(self) -> None:
         """Takes over what has been committed since."""
+        ...
+
+
+class OnlineStore(Protocol):
+    """Answers online reads: the newest row of each entity, field by field."""
+
+    async def read(
+        self, groups: Sequence[KeyGroup], keys: Sequence[Sequence[bytes]]
+    ) -> list[list[Sequence[Cell]]]:
+        """Returns for each group, and there for each key, the cells of the group's fields.
+
+        Raises:
+            OnlineStoreError: The store is away, or has lost its content.
+        """
         ...

@@ -1,67 +1,75 @@
-"""Reads the newest features from memory."""
+"""Reads the newest features of entities from the online store."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from mltrainer_feature.application.ports import Clock, OnlineRows
+from mltrainer_feature.application.online_plans import PlannedColumn, ReadPlan
+from mltrainer_feature.application.ports import Clock, OnlineStore
 from mltrainer_feature.domain.errors import InvalidRequestError, Violation
-from mltrainer_feature.domain.online import FeatureStatus, OnlineFeature, OnlineRow, OnlineSchema, status_of
+from mltrainer_feature.domain.online import Cell, row_statuses, value_statuses
 
-MAX_VALUES = 200_000
-_NAN = float("nan")
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineQuery:
-    """What is read: features by reference, or those of a feature service."""
-
-    symbols: tuple[str, ...]
-    references: tuple[str, ...] = ()
-    service: str = ""
+MAX_VALUES = 150_000
+"""Of one answer: as doubles with their times they stay below the 4 MiB of a message."""
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class OnlineColumn:
-    """One feature of all symbols asked for, in their order."""
+class ViewRows:
+    """The rows of one view, as the entities were asked for: stored times, and statuses."""
 
-    feature: OnlineFeature
-    values: list[float]
-    statuses: list[FeatureStatus]
+    times: Sequence[Cell]
+    statuses: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineAnswer:
-    """Columns, and the event time of each symbol's row; None where it has no row."""
+    """The cells of every group, column by column, and the rows of every view."""
 
-    columns: list[OnlineColumn]
-    event_times: list[datetime | None]
-    now: datetime
+    plan: ReadPlan
+    cells: list[list[Sequence[Cell]]]
+    views: list[ViewRows]
+    row_count: int
+    now_us: int
+
+    def column(self, column: PlannedColumn) -> Sequence[Cell]:
+        """Returns the values of a column."""
+        return self.cells[column.group][column.cell]
+
+    def statuses(self, column: PlannedColumn) -> bytes:
+        """Returns the statuses of a column."""
+        return value_statuses(self.views[column.view].statuses, self.column(column))
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOnlineHandler:
-    """Answers from the rows in memory; ages are judged on the market clock."""
+    """Answers from the online store; ages are judged on the market clock.
 
-    schema: OnlineSchema
-    online: OnlineRows
+    `read_times` reads stored times as microseconds since 1970 UTC.
+    """
+
+    store: OnlineStore
     market_clock: Clock
+    read_times: Callable[[Sequence[Cell]], list[int | None]]
 
-    def __call__(self, query: OnlineQuery) -> OnlineAnswer:
-        features = (
-            self.schema.service(query.service) if query.service else self.schema.select(query.references)
-        )
-        if not features:
-            raise InvalidRequestError([Violation("features", "name features or a feature service")])
-        if len(features) * len(query.symbols) > MAX_VALUES:
-            raise InvalidRequestError([Violation("entities", f"ask for at most {MAX_VALUES} values at once")])
-        rows = [self.online.get(symbol) for symbol in query.symbols]
-        now = self.market_clock.now()
-        columns = [_column(feature, rows, now) for feature in features]
-        return OnlineAnswer(columns, [row.event_time if row else None for row in rows], now)
+    async def __call__(
+        self, plan: ReadPlan, keys: Sequence[Sequence[bytes]], row_count: int, max_values: int = MAX_VALUES
+    ) -> OnlineAnswer:
+        """Reads, for each group of the plan, the rows under its keys.
 
-
-def _column(feature: OnlineFeature, rows: Sequence[OnlineRow | None], now: datetime) -> OnlineColumn:
-    values = [row.values[feature.column] if row else _NAN for row in rows]
-    statuses = [status_of(row, value, feature.max_age, now) for row, value in zip(rows, values, strict=True)]
-    return OnlineColumn(feature, values, statuses)
+        Raises:
+            InvalidRequestError: More than `max_values` values are asked for.
+            OnlineStoreError: The store cannot answer.
+        """
+        if len(plan.columns) * row_count > max_values:
+            raise InvalidRequestError([Violation("entities", f"ask for at most {max_values} values at once")])
+        rows = await self.store.read(plan.groups, keys)
+        now_us = (self.market_clock.now() - _EPOCH) // _MICROSECOND
+        cells: list[list[Sequence[Cell]]] = [list(zip(*found, strict=True)) for found in rows]
+        views = []
+        for planned in plan.views:
+            times = cells[planned.group][planned.time_cell]
+            times_us = self.read_times(times)
+            views.append(ViewRows(times, row_statuses(times_us, planned.view.max_age_us, now_us)))
+        return OnlineAnswer(plan, cells, views, row_count, now_us)

@@ -91,3 +91,34 @@ class UnknownFeatureServiceError(FeatureServiceError):
 
 class UnreadableBarsError(FeatureServiceError):
     """A file of bars cannot be read at all."""
+
+
+class UnknownEntityError(FeatureServiceError):
+    """An online read gives values for an entity that no view has."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(f"entity {name} is not defined; known: {', '.join(known)}")
+
+
+class UnreadableRegistryError(FeatureServiceError):
+    """A registry cannot be served."""
+
+
+class OnlineStoreError(FeatureServiceError):
+    """The online store cannot answer now."""
+
+
+class OnlineStoreUnavailableError(OnlineStoreError):
+    """The online store cannot be reached."""
+
+
+class OnlineStoreLostError(OnlineStoreError):
+    """The online store has lost its content, or never had any: nothing read from it means anything."""
+
+    def __init__(self, project: str) -> None:
+        self.project = project
+        super().__init__(
+            f"the online store has no content of project {project}: it is being filled, or must be"
+        )

@@ -1,21 +1,38 @@
-"""The one rule by which an online value is given a status."""
+"""What can be read online, and the one rule by which an online value is given a status."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
 
 from mltrainer_feature.domain.errors import UnknownFeatureError, UnknownFeatureServiceError
 
+Cell = bytes | None
+"""A value as the online store keeps it: encoded, empty where undefined, None where never written."""
 
-class FeatureStatus(StrEnum):
-    """What an online value is worth."""
 
-    PRESENT = "PRESENT"
-    NULL_VALUE = "NULL_VALUE"
-    NOT_FOUND = "NOT_FOUND"
-    OUTSIDE_MAX_AGE = "OUTSIDE_MAX_AGE"
+class FeatureStatus(IntEnum):
+    """What an online value is worth.
+
+    Numbered as in Feast's contract, so that the statuses of a column are the bytes of its reply.
+    """
+
+    PRESENT = 1
+    NULL_VALUE = 2
+    NOT_FOUND = 3
+    OUTSIDE_MAX_AGE = 4
+
+
+class ValueKind(StrEnum):
+    """The type of an entity's or a feature's value, by the name of Feast's field for it."""
+
+    BYTES = "bytes_val"
+    STRING = "string_val"
+    INT32 = "int32_val"
+    INT64 = "int64_val"
+    DOUBLE = "double_val"
+    UNIX_TIMESTAMP = "unix_timestamp_val"
+    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +46,51 @@ class OnlineRow:
 
 
 @dataclass(frozen=True, slots=True)
-class OnlineFeature:
-    """A feature that can be read: where its value lies in a row and how old it may be."""
+class JoinKey:
+    """A part of an entity's key: its name in requests, in stored keys, and its type."""
 
-    view: str
     name: str
-    column: int
-    max_age: timedelta
+    stored_name: str
+    kind: ValueKind
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineView:
+    """A view that can be read: whose rows it holds, how old they may be, which field keeps their time.
+
+    `key_prefix` and `key_suffix` surround an entity's values in its key; `max_age_us` None is for ever.
+    """
+
+    name: str
+    project: str
+    join_keys: tuple[JoinKey, ...]
+    max_age_us: int | None
+    time_field: bytes
+    key_prefix: bytes
+    key_suffix: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineFeature:
+    """A feature that can be read, and the field that keeps its value."""
+
+    view: OnlineView
+    name: str
+    kind: ValueKind
+    field: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineSchema:
-    """What can be read: features by `view:feature`, and named lists of them."""
+    """What can be read: features by `view:feature`, and named lists of them.
+
+    `revision` changes with the content; `join_keys` are the names that requests may give values for.
+    """
 
     features: Mapping[str, OnlineFeature]
     services: Mapping[str, tuple[OnlineFeature, ...]]
+    revision: int = 0
+    join_keys: frozenset[str] = field(default_factory=frozenset)
 
     def select(self, references: Sequence[str]) -> tuple[OnlineFeature, ...]:
         """Finds features by reference.
@@ -67,16 +114,32 @@ class OnlineSchema:
         return self.services[name]
 
 
-def status_of(row: OnlineRow | None, value: float, max_age: timedelta, now: datetime) -> FeatureStatus:
-    """Judges one value.
+def row_statuses(times_us: Sequence[int | None], max_age_us: int | None, now_us: int) -> bytes:
+    """Judges the rows of a view, by event time: one status each.
 
-    In this order: no row of the symbol is NOT_FOUND; a value that is not defined, as before its first whole
-    window, is NULL_VALUE; a row older than `max_age` by event time on the market clock is
-    OUTSIDE_MAX_AGE, with its value, and an age of exactly `max_age` is young enough; anything else is
-    PRESENT.
+    No row is NOT_FOUND; a row older than `max_age_us` on the market clock is OUTSIDE_MAX_AGE, and an age of
+    exactly `max_age_us` is young enough; anything else is PRESENT.
     """
-    if row is None:
-        return FeatureStatus.NOT_FOUND
-    if math.isnan(value):
-        return FeatureStatus.NULL_VALUE
-    return FeatureStatus.OUTSIDE_MAX_AGE if now - row.event_time > max_age else FeatureStatus.PRESENT
+    oldest_us = None if max_age_us is None else now_us - max_age_us
+    return bytes(
+        FeatureStatus.NOT_FOUND
+        if time_us is None
+        else FeatureStatus.OUTSIDE_MAX_AGE
+        if oldest_us is not None and time_us < oldest_us
+        else FeatureStatus.PRESENT
+        for time_us in times_us
+    )
+
+
+def value_statuses(rows: bytes, cells: Sequence[Cell]) -> bytes:
+    """Judges the values of a column, whose rows have these statuses.
+
+    In this order: a value without row is NOT_FOUND; one that its row lacks or that is undefined, as before
+    its first whole window, is NULL_VALUE; one too old is OUTSIDE_MAX_AGE, with its value; else PRESENT.
+    """
+    if all(cells):
+        return rows
+    return bytes(
+        status if cell or status == FeatureStatus.NOT_FOUND else FeatureStatus.NULL_VALUE
+        for status, cell in zip(rows, cells, strict=True)
+    )

@@ -25,7 +25,7 @@ def to_rpc_error(error: Exception) -> RpcError | None:
             return RpcError(StatusCode.INVALID_ARGUMENT, "AS_OF_IN_FUTURE", str(error), metadata=metadata)
         case errors.UnreadableBarsError():
             return RpcError(StatusCode.INVALID_ARGUMENT, "UNREADABLE_BARS", str(error))
-    return _missing(error) or _unavailable(error)
+    return _missing(error) or _unknown(error) or _unavailable(error)
 
 
 def _invalid(error: errors.InvalidRequestError) -> RpcError:
@@ -46,6 +46,11 @@ def _missing(error: Exception) -> RpcError | None:
         case errors.BytesNotFoundError():
             metadata = {"sha256": error.sha256}
             return RpcError(StatusCode.FAILED_PRECONDITION, "BYTES_NOT_FOUND", str(error), metadata=metadata)
+    return None
+
+
+def _unknown(error: Exception) -> RpcError | None:
+    match error:
         case errors.UnknownFeatureError():
             metadata = {"feature": error.reference}
             return RpcError(StatusCode.INVALID_ARGUMENT, "UNKNOWN_FEATURE", str(error), metadata=metadata)
@@ -54,6 +59,11 @@ def _missing(error: Exception) -> RpcError | None:
             return RpcError(
                 StatusCode.INVALID_ARGUMENT, "UNKNOWN_FEATURE_SERVICE", str(error), metadata=metadata
             )
+        case errors.UnknownEntityError():
+            metadata = {"entity": error.name, "known": ",".join(error.known)}
+            return RpcError(StatusCode.INVALID_ARGUMENT, "UNKNOWN_ENTITY", str(error), metadata=metadata)
+        case errors.UnreadableRegistryError():
+            return RpcError(StatusCode.FAILED_PRECONDITION, "UNREADABLE_REGISTRY", str(error))
     return None
 
 
@@ -62,6 +72,17 @@ def _unavailable(error: Exception) -> RpcError | None:
         case DatabaseUnavailableError():
             message = "the database cannot serve now"
             return RpcError(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", message, retry_after_s=1.0)
+        case errors.OnlineStoreLostError():
+            metadata = {"project": error.project}
+            return RpcError(
+                StatusCode.UNAVAILABLE,
+                "ONLINE_STORE_LOST",
+                str(error),
+                metadata=metadata,
+                retry_after_s=1.0,
+            )
+        case errors.OnlineStoreError():
+            return RpcError(StatusCode.UNAVAILABLE, "ONLINE_STORE_UNAVAILABLE", str(error), retry_after_s=1.0)
         case DatabaseConflictError():
             message = "another write came first: send the request again"
             return RpcError(StatusCode.ABORTED, "WRITE_CONFLICT", message)

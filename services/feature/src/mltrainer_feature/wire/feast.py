@@ -1,80 +1,185 @@
-"""Translates Feast's serving messages, laid out as Feast's own servers do: entity columns, then features."""
+"""Translates Feast's serving messages, laid out as Feast's own servers do: entity columns, then features.
 
+Answers are spliced from the bytes that the store keeps: each value is a `feast.types.Value` already, as in a
+reply. Building and serializing a message of a thousand values takes longer than the whole read may.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
+from mltrainer_feature.application.online_plans import KeyGroup, PlannedColumn, ReadPlan, plan_read
+from mltrainer_feature.application.read_online import OnlineAnswer, ViewRows
+from mltrainer_feature.domain.errors import InvalidRequestError, UnknownEntityError, Violation
+from mltrainer_feature.domain.online import Cell, FeatureStatus, OnlineFeature, OnlineSchema, ValueKind
+from mltrainer_feature.wire.feast_stubs import serving_pb2
+from mltrainer_feature.wire.online_format import DOUBLE_BYTES, key_values, time_cell
+from mltrainer_feature.wire.protobuf_bytes import LENGTHS, field, varint
 
-from mltrainer_feature.application.read_online import OnlineAnswer, OnlineColumn, OnlineQuery
-from mltrainer_feature.domain.errors import InvalidRequestError, Violation
-from mltrainer_feature.domain.online import FeatureStatus
-from mltrainer_feature.wire.feast_stubs import serving_pb2, value_pb2
-
-ENTITY = "symbol"
-_STATUSES = {status: serving_pb2.FieldStatus.Value(status.name) for status in FeatureStatus}
-_WITH_VALUE = frozenset({FeatureStatus.PRESENT, FeatureStatus.OUTSIDE_MAX_AGE})
-_NO_TIME = Timestamp()
-_NULL = value_pb2.Value()
+_METADATA, _RESULT = 1, 2
+# The response's `status`, true.
+_STATUS = b"\x18\x01"
+_VALUE, _STATUSES, _TIME = b"\x0a", b"\x12", b"\x1a"
+_DOUBLE = _VALUE + LENGTHS[DOUBLE_BYTES]
+_DOUBLES = frozenset({DOUBLE_BYTES})
+_RESULT_TAG = b"\x12"
 
 
-def to_query(request: Any) -> OnlineQuery:
-    """Reads a request.
+@dataclass(frozen=True, slots=True)
+class FeastPlan:
+    """A plan, and what its answers begin with: the names of the features, as a part of the metadata."""
+
+    plan: ReadPlan
+    names: bytes
+    known_keys: frozenset[str]
+    needed_keys: frozenset[str]
+
+
+def plan_key(request: Any) -> tuple[str, bytes, bool]:
+    """Returns what a plan depends on."""
+    return (request.feature_service, request.features.SerializeToString(), request.full_feature_names)
+
+
+def make_plan(request: Any, schema: OnlineSchema) -> FeastPlan:
+    """Plans the reading of a request's features, whatever its entities.
 
     Raises:
-        InvalidRequestError: The entity is missing, or a symbol is no string.
+        InvalidRequestError: Nothing is asked for, or two features get one name.
+        UnknownFeatureError, UnknownFeatureServiceError: A name stands for nothing.
     """
-    if ENTITY not in request.entities:
-        raise InvalidRequestError([Violation("entities", f"give the values of the entity {ENTITY!r}")])
-    values = request.entities[ENTITY].val
-    violations = [
-        Violation(f"entities[{ENTITY}].val[{index}]", "give a string_val")
-        for index, value in enumerate(values)
-        if value.WhichOneof("val") != "string_val"
-    ]
-    if violations or not values:
+    service = request.feature_service
+    features = schema.service(service) if service else schema.select(list(request.features.val))
+    names = [_name(feature, is_full=request.full_feature_names) for feature in features]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
         raise InvalidRequestError(
-            violations or [Violation(f"entities[{ENTITY}]", "name at least one symbol")]
+            [Violation("features", f"{twice} is named twice: ask for it once, or for full_feature_names")]
         )
-    return OnlineQuery(
-        tuple(value.string_val for value in values), tuple(request.features.val), request.feature_service
-    )
+    plan = plan_read(features)
+    needed = frozenset(key.name for group in plan.groups for key in group.join_keys)
+    encoded = b"".join(field(1, name.encode()) for name in names)
+    return FeastPlan(plan, encoded, schema.join_keys | needed, needed)
 
 
-def to_response(query: OnlineQuery, answer: OnlineAnswer, *, full_feature_names: bool) -> Any:
-    """Writes an answer; values are absent unless PRESENT or OUTSIDE_MAX_AGE."""
-    times = [_timestamp(moment) for moment in answer.event_times]
-    response = serving_pb2.GetOnlineFeaturesResponse(status=True)
-    response.metadata.feature_names.val.append(ENTITY)
-    response.metadata.feature_names.val.extend(
-        f"{column.feature.view}__{column.feature.name}" if full_feature_names else column.feature.name
-        for column in answer.columns
-    )
-    response.results.append(_entity_vector(query, answer))
-    response.results.extend(_feature_vector(column, times) for column in answer.columns)
-    return response
+def _name(feature: OnlineFeature, *, is_full: bool) -> str:
+    return f"{feature.view.name}__{feature.name}" if is_full else feature.name
 
 
-def _feature_vector(column: OnlineColumn, times: list[Timestamp]) -> Any:
-    values = [
-        value_pb2.Value(double_val=value) if status in _WITH_VALUE else _NULL
-        for value, status in zip(column.values, column.statuses, strict=True)
+@dataclass(frozen=True, slots=True)
+class FeastRead:
+    """The entities of a request: the keys of each group of the plan, and the columns that are repeated."""
+
+    keys: list[list[bytes]]
+    row_count: int
+    entities: list[tuple[str, bytes]]
+
+
+def to_read(request: Any, plan: FeastPlan) -> FeastRead:
+    """Reads the entities of a request.
+
+    Raises:
+        InvalidRequestError: A column is missing, or has another length or type than it must.
+        UnknownEntityError: A column belongs to no entity.
+    """
+    columns = {name: (column, column.val) for name, column in request.entities.items()}
+    for name in columns:
+        if name not in plan.known_keys:
+            raise UnknownEntityError(name, sorted(plan.known_keys))
+    for name in plan.needed_keys:
+        if name not in columns:
+            raise InvalidRequestError([Violation("entities", f"give the values of the entity {name!r}")])
+    counts = {len(values) for _, values in columns.values()}
+    if len(counts) > 1:
+        raise InvalidRequestError([Violation("entities", "give every entity the same number of values")])
+    row_count = counts.pop() if counts else 1
+    if not row_count:
+        raise InvalidRequestError([Violation(f"entities[{next(iter(columns))}]", "name at least one")])
+    keys = [_keys(group, columns, row_count) for group in plan.plan.groups]
+    echoed = [(name, column.SerializeToString()) for name, (column, _) in columns.items()]
+    return FeastRead(keys, row_count, echoed)
+
+
+def _keys(group: KeyGroup, columns: dict[str, tuple[Any, Any]], row_count: int) -> list[bytes]:
+    prefix, suffix = group.key_prefix, group.key_suffix
+    if not group.join_keys:
+        return [prefix + suffix] * row_count
+    parts = [
+        key_values(key.kind, _values(key.name, key.kind, columns[key.name][1])) for key in group.join_keys
     ]
-    return serving_pb2.GetOnlineFeaturesResponse.FeatureVector(
-        values=values, statuses=[_STATUSES[status] for status in column.statuses], event_timestamps=times
-    )
+    if len(parts) == 1:
+        return [prefix + part + suffix for part in parts[0]]
+    return [prefix + b"".join(row) + suffix for row in zip(*parts, strict=True)]
 
 
-def _entity_vector(query: OnlineQuery, answer: OnlineAnswer) -> Any:
-    count = len(query.symbols)
-    return serving_pb2.GetOnlineFeaturesResponse.FeatureVector(
-        values=[value_pb2.Value(string_val=symbol) for symbol in query.symbols],
-        statuses=[_STATUSES[FeatureStatus.PRESENT]] * count,
-        event_timestamps=[_timestamp(answer.now)] * count,
-    )
+def _values(name: str, kind: ValueKind, values: Any) -> list[Any]:
+    wanted = kind.value
+    violations = [
+        Violation(f"entities[{name}].val[{index}]", f"give a {wanted}")
+        for index, value in enumerate(values)
+        if value.WhichOneof("val") != wanted
+    ]
+    if violations:
+        raise InvalidRequestError(violations[:20])
+    return [getattr(value, wanted) for value in values]
 
 
-def _timestamp(moment: Any) -> Timestamp:
-    if moment is None:
-        return _NO_TIME
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+def to_response(plan: FeastPlan, read: FeastRead, answer: OnlineAnswer) -> bytes:
+    """Writes an answer; values are absent unless PRESENT or OUTSIDE_MAX_AGE."""
+    names = b"".join(field(1, name.encode()) for name, _ in read.entities) + plan.names
+    parts = [field(_METADATA, field(1, names))]
+    for _, values in read.entities:
+        parts.append(field(_RESULT, values + _entity_tail(answer)))
+    views = [_View(rows) for rows in answer.views]
+    for column in answer.plan.columns:
+        views[column.view].write(parts, answer, column)
+    parts.append(_STATUS)
+    return b"".join(parts)
+
+
+def _entity_tail(answer: OnlineAnswer) -> bytes:
+    count, now = answer.row_count, time_cell(answer.now_us)
+    statuses = _STATUSES + varint(count) + bytes([FeatureStatus.PRESENT]) * count
+    return statuses + field(3, now) * count
+
+
+class _View:
+    """What the columns of one view have in common: their times, mostly their statuses and sizes."""
+
+    __slots__ = ("_double_head", "_rows", "_tail", "_times")
+
+    def __init__(self, rows: ViewRows) -> None:
+        self._rows = rows
+        # A view's cells share their times, and these are few: mostly one.
+        self._times = b"".join([_TIME + LENGTHS[len(cell or b"")] + (cell or b"") for cell in rows.times])
+        self._tail = _tail(rows.statuses, self._times)
+        size = len(rows.statuses) * (DOUBLE_BYTES + 2) + len(self._tail)
+        self._double_head = _RESULT_TAG + varint(size) + _DOUBLE
+
+    def write(self, parts: list[bytes], answer: OnlineAnswer, column: PlannedColumn) -> None:
+        """Appends a column's values, statuses and times."""
+        cells: Any = answer.column(column)
+        if not all(cells):
+            statuses = answer.statuses(column)
+            parts.append(field(_RESULT, _encode_values(cells, statuses) + _tail(statuses, self._times)))
+        elif set(map(len, cells)) == _DOUBLES:
+            parts += (self._double_head, _DOUBLE.join(cells), self._tail)
+        else:
+            parts.append(field(_RESULT, _encode_values(cells, self._rows.statuses) + self._tail))
+
+
+def _tail(statuses: bytes, times: bytes) -> bytes:
+    return _STATUSES + varint(len(statuses)) + statuses + times
+
+
+def _encode_values(cells: Sequence[Cell], statuses: bytes) -> bytes:
+    parts: list[bytes] = []
+    for cell, status in zip(cells, statuses, strict=True):
+        value = b"" if cell is None or status == FeatureStatus.NOT_FOUND else cell
+        size = len(value)
+        parts += (_VALUE, LENGTHS[size] if size < 128 else varint(size), value)
+    return b"".join(parts)
+
+
+def serving_info(version: str) -> bytes:
+    """Writes which Feast's contract is served."""
+    return bytes(serving_pb2.GetFeastServingInfoResponse(version=version).SerializeToString())

@@ -5,6 +5,7 @@ from mltrainer_common.authorization import READERS, Role, RoleTable
 _WRITERS = {Role.OPERATOR, Role.SERVICE}
 _SERVICE = "/mltrainer.feature.v1.FeatureService"
 _FEAST = "/feast.serving.ServingService"
+_FEAST_LISTEN = "/GrpcFeatureServer"
 
 ROLES = RoleTable(
     {
@@ -19,5 +20,6 @@ ROLES = RoleTable(
         f"{_SERVICE}/GetBarImport": READERS,
         f"{_FEAST}/GetFeastServingInfo": READERS,
         f"{_FEAST}/GetOnlineFeatures": READERS,
+        f"{_FEAST_LISTEN}/GetOnlineFeatures": READERS,
     }
 )
