@@ -2,26 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 from mltrainer_features import MAX_LOOK_BACK_BARS
-from sqlalchemy import Select, func, insert, select
+from sqlalchemy import ColumnElement, Select, func, insert, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_feature.adapters.frames import bar_records, from_microseconds, read_bars, to_microseconds
 from mltrainer_feature.adapters.tables import bar, online_row, quarantined_bar
 from mltrainer_feature.application.ports import AffectedRange
 from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, Refusal
+from mltrainer_feature.domain.live_window import RECENT
 from mltrainer_feature.domain.rows import EventRange
 
 # Between two batches of a long insert other tasks of the event loop have their turn.
 _INSERT_BATCH = 5_000
 _SYMBOLS_AT_ONCE = 500
 _CLOSE_COLUMNS = ("symbol", "event_time", "knowledge_time", "close")
-# Covers the longest window in trading days with weekends and holidays between them.
-_RECENT = timedelta(days=2 * MAX_LOOK_BACK_BARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,15 @@ class SqlBarRepository:
         """Finds the rows that stored bars may change through windows of any length."""
         since: datetime = bars["event_time"].min()  # type: ignore[assignment]  # a time column's minimum
         last: datetime = bars["event_time"].max()  # type: ignore[assignment]  # a time column's maximum
-        until = await self._farthest(last, ahead=True)
-        return AffectedRange(EventRange(since, until), await self._farthest(since, ahead=False))
+        symbols = bars["symbol"].unique().to_list()
+        until = await self._farthest(last, online_row.c.event_time > to_microseconds(last), ahead=True)
+        traded = online_row.c.event_time >= to_microseconds(since - RECENT)
+        if len(symbols) <= _SYMBOLS_AT_ONCE:
+            # One that comes back after a long time needs its own old bars.
+            traded |= online_row.c.symbol.in_(symbols)
+        else:
+            traded = true()
+        return AffectedRange(EventRange(since, until), await self._farthest(since, traded, ahead=False))
 
     async def whole_range(self) -> AffectedRange | None:
         """Returns the range of all bars; None where there is none."""
@@ -83,21 +89,19 @@ class SqlBarRepository:
     async def _closes(self, query: Select[Any]) -> Bars:
         return read_bars(_CLOSE_COLUMNS, (await self.connection.execute(query)).all(), BAR_SCHEMA)
 
-    async def _farthest(self, moment: datetime, *, ahead: bool) -> datetime:
+    async def _farthest(self, moment: datetime, traded: ColumnElement[bool], *, ahead: bool) -> datetime:
         """Goes the longest window away in each symbol's own bars; returns the farthest bar met."""
         own = bar.alias("own")
         start = to_microseconds(moment)
         distinct = select(own.c.event_time).where(own.c.symbol == online_row.c.symbol).correlate(online_row)
         if ahead:
             near = distinct.where(own.c.event_time > start).order_by(own.c.event_time)
-            recent = online_row.c.event_time > start
         else:
             near = distinct.where(own.c.event_time < start).order_by(own.c.event_time.desc())
-            recent = online_row.c.event_time >= to_microseconds(moment - _RECENT)
         window = near.distinct().limit(MAX_LOOK_BACK_BARS).subquery()
         pick = func.max if ahead else func.min
         farthest = select(pick(window.c.event_time)).correlate(online_row).scalar_subquery()
-        met = (await self.connection.execute(select(pick(farthest)).where(recent))).scalar_one_or_none()
+        met = (await self.connection.execute(select(pick(farthest)).where(traded))).scalar_one_or_none()
         return moment if met is None else from_microseconds(met)
 
 

@@ -96,7 +96,7 @@ class RunNextImport:
         end = chunk_end(bars, bar_import.next_row, CHUNK_BARS)
         chunk = bars.slice(bar_import.next_row, end - bar_import.next_row)
         async with self.unit_of_work() as uow:
-            recorded = await store_bars(uow, chunk)
+            recorded = (await store_bars(uow, chunk)).recorded
             bar_import = replace(
                 bar_import, next_row=end, accepted_count=bar_import.accepted_count + recorded.accepted_count
             )

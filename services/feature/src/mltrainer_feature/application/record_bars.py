@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -14,9 +14,11 @@ from mltrainer_feature.application.ports import (
     UnitOfWorkFactory,
 )
 from mltrainer_feature.domain.bars import Bars, Refusal, split_known_bars, split_new_bars
-from mltrainer_feature.domain.rows import Rows, compute_rows, newest_rows
+from mltrainer_feature.domain.live_window import LiveRows, LiveWindow
+from mltrainer_feature.domain.rows import EventRange, Rows, compute_rows, newest_rows
 from mltrainer_feature.domain.views import (
     FeaturesMaterialized,
+    StoreState,
     ViewRevised,
     advance,
     changes_published_rows,
@@ -49,6 +51,7 @@ class RecordBarsHandler:
         self._unit_of_work = unit_of_work
         self._online = online
         self._market_clock = market_clock
+        self._window: LiveWindow | None = None
 
     async def __call__(self, received: ReceivedBars) -> RecordedBars:
         now = self._market_clock.now()
@@ -56,44 +59,96 @@ class RecordBarsHandler:
             claimed = await uow.inbox.claim_all(received.event_ids)
             is_new = pl.Series([event_id in claimed for event_id in received.event_ids], dtype=pl.Boolean)
             usable, refusals = split_new_bars(received.bars.filter(is_new), now + CLOCK_TOLERANCE)
-            recorded = await store_bars(uow, usable)
-            refusals += recorded.refusals
+            stored = await store_bars(uow, usable, self._window)
+            refusals += stored.recorded.refusals
             await uow.bars.quarantine(refusals, "events", now)
             await uow.commit()
+        self._window = stored.window
         await self._online.refresh()
-        return RecordedBars(recorded.accepted_count, tuple(refusals))
+        return RecordedBars(stored.recorded.accepted_count, tuple(refusals))
 
 
-async def store_bars(uow: UnitOfWork, usable: Bars) -> RecordedBars:
+@dataclass(frozen=True, slots=True)
+class StoredBars:
+    """What became of bars, and the window that the next ones may go on from once this is committed."""
+
+    recorded: RecordedBars
+    window: LiveWindow | None
+
+
+async def store_bars(uow: UnitOfWork, usable: Bars, window: LiveWindow | None = None) -> StoredBars:
     """Stores bars, the rows they change, offline and online, and the events that tell so."""
     state = await uow.store.load()
     assert state is not None
+    if usable.is_empty():
+        return StoredBars(RecordedBars(0, ()), window)
+    if window is not None and window.log_revision == state.views[0].log_revision:
+        extended = window.extended(usable)
+        if extended is not None:
+            return await _store_decided(uow, state, usable, *extended)
+    return await _store_any(uow, state, usable)
+
+
+async def _store_decided(
+    uow: UnitOfWork, state: StoreState, fresh: Bars, window: LiveWindow, live: LiveRows
+) -> StoredBars:
+    await uow.bars.add(fresh)
+    await uow.rows.replace(live.wanted, live.rows)
+    await uow.rows.publish_online(live.newest, window.log_revision)
+    await _advance(uow, state, fresh, 0, _Written(live.rows.height, live.wanted.until))
+    return StoredBars(RecordedBars(fresh.height, ()), window)
+
+
+async def _store_any(uow: UnitOfWork, state: StoreState, usable: Bars) -> StoredBars:
     known = await uow.bars.known(usable)
     fresh, conflicts = split_known_bars(usable, known)
     if fresh.is_empty():
-        return RecordedBars(0, tuple(conflicts))
+        return StoredBars(RecordedBars(0, tuple(conflicts)), None)
     restated_count = fresh.join(known, on=["symbol", "event_time"], how="semi").height
-    changes_published = changes_published_rows(state, fresh, restated_count)
-    views = tuple(advance(view, changes_published=changes_published) for view in state.views)
     await uow.bars.add(fresh)
     affected = await uow.bars.affected_range(fresh)
-    rows = await write_rows(uow, affected, state.decision_delay, views[0].log_revision)
+    bars = await uow.bars.closes(affected.look_back_since, affected.rows.until)
+    log_revision = state.views[0].log_revision + 1
+    rows = await _write_rows(uow, bars, affected.rows, state.decision_delay, log_revision)
     latest_time = max(rows["event_time"].to_list(), default=affected.rows.until)
-    newest = max(latest_time, state.latest_event_time or latest_time)
+    await _advance(uow, state, fresh, restated_count, _Written(rows.height, latest_time))
+    window = await asyncio.to_thread(
+        LiveWindow.load, bars, affected.rows.since, state.decision_delay, log_revision
+    )
+    return StoredBars(RecordedBars(fresh.height, tuple(conflicts)), window)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    row_count: int
+    latest_time: datetime
+
+
+async def _advance(
+    uow: UnitOfWork, state: StoreState, fresh: Bars, restated_count: int, written: _Written
+) -> None:
+    changes_published = changes_published_rows(state, fresh, restated_count)
+    views = tuple(advance(view, changes_published=changes_published) for view in state.views)
+    newest = max(written.latest_time, state.latest_event_time or written.latest_time)
     await uow.store.save(replace(state, views=views, latest_event_time=newest))
     for view in views:
-        uow.outbox.add(FeaturesMaterialized(view, rows.height, latest_time))
+        uow.outbox.add(FeaturesMaterialized(view, written.row_count, written.latest_time))
         if changes_published:
             uow.outbox.add(ViewRevised(view))
-    return RecordedBars(fresh.height, tuple(conflicts))
 
 
 async def write_rows(
     uow: UnitOfWork, affected: AffectedRange, decision_delay: timedelta, log_revision: int
-) -> Rows:
+) -> None:
     """Computes the rows of a range again from the stored bars, and makes them readable."""
     bars = await uow.bars.closes(affected.look_back_since, affected.rows.until)
-    rows = await asyncio.to_thread(compute_rows, bars, affected.rows, decision_delay)
-    await uow.rows.replace(affected.rows, rows)
+    await _write_rows(uow, bars, affected.rows, decision_delay, log_revision)
+
+
+async def _write_rows(
+    uow: UnitOfWork, bars: Bars, wanted: EventRange, decision_delay: timedelta, log_revision: int
+) -> Rows:
+    rows = await asyncio.to_thread(compute_rows, bars, wanted, decision_delay)
+    await uow.rows.replace(wanted, rows)
     await uow.rows.publish_online(newest_rows(rows), log_revision)
     return rows

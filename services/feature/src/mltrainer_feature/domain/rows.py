@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import polars as pl
-from mltrainer_features import bounded_history, compute_features, feature_names
+from mltrainer_features import MAX_LOOK_BACK_BARS, bounded_history, compute_features, feature_names
 
 from mltrainer_feature.domain.bars import UTC_TIME, Bars, newest_knowledge
 
@@ -94,7 +94,13 @@ class _History:
             known.group_by("event_time")
             .agg(created_time=pl.col("knowledge_time").max())
             .sort("event_time")
-            .with_columns(pl.col("created_time").cum_max())
+            # As long as the longest window, so that it does not depend on where the given bars begin.
+            .with_columns(
+                pl.col("created_time")
+                .cast(pl.Int64)
+                .rolling_max(MAX_LOOK_BACK_BARS, min_samples=1)
+                .cast(UTC_TIME)
+            )
         )
         return _compute(known, segment.since).join(created, on="event_time").select(*ROW_SCHEMA)
 
