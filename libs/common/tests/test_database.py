@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import mltrainer_common.database as database_module
 import pytest
 from mltrainer_common.database import (
     Database,
@@ -245,6 +246,33 @@ async def test_a_connection_the_server_ended_is_replaced(postgres_url: str) -> N
 
         async with database.transaction() as connection:
             assert await connection.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["noticed", "unnoticed"])
+async def test_a_connection_that_ended_while_it_rested_is_replaced(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, *, is_noticed: bool
+) -> None:
+    if not is_noticed:
+        monkeypatch.setattr(database_module, "_TEST_AFTER_S", -1.0)
+    async with open_database(postgres_url) as database, open_database(postgres_url) as other:
+        async with database.transaction() as connection:
+            rested = (await connection.get_raw_connection()).driver_connection
+            process_id = await connection.scalar(text("SELECT pg_backend_pid()"))
+        async with other.transaction() as connection:
+            await connection.execute(text(f"SELECT pg_terminate_backend({process_id})"))
+        while is_noticed and not rested.is_closed():  # noqa: ASYNC110 - the driver tells nobody
+            await asyncio.sleep(0.01)
+
+        async with database.transaction() as connection:
+            assert await connection.scalar(text("SELECT 1")) == 1
+
+
+async def test_a_single_statement_commits_by_itself(database: Database) -> None:
+    async with database.single_statement() as connection:
+        await connection.execute(update(COUNTER).values(value=7))
+
+    async with database.snapshot() as connection:
+        assert await connection.scalar(select(COUNTER.c.value)) == 7
 
 
 async def test_an_in_memory_database_is_refused() -> None:

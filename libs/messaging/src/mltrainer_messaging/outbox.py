@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 from google.protobuf.message import Message
+from mltrainer_common.bulk import Rows, write_rows
 from mltrainer_common.clock import Clock
 from mltrainer_common.ids import new_id
 from mltrainer_common.traces import current_traceparent
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_messaging.envelope import OutgoingEvent, encode_event
@@ -39,7 +39,10 @@ class OutboxSignal:
 
 
 class SqlOutbox:
-    """Collects events and writes them, in order, inside the caller's transaction."""
+    """Collects events and writes them, in order, inside the caller's transaction.
+
+    `is_used` says whether the transaction has events for the relay.
+    """
 
     def __init__(self, connection: AsyncConnection, source: str, clock: Clock, encode: EncodeEvent) -> None:
         self._connection = connection
@@ -47,6 +50,7 @@ class SqlOutbox:
         self._clock = clock
         self._encode = encode
         self._pending: list[OutgoingEvent] = []
+        self.is_used = False
 
     def add(self, event: Any, event_id: str | None = None) -> str:
         """Adds an event, with the current trace, and returns its id.
@@ -63,15 +67,18 @@ class SqlOutbox:
             traceparent=current_traceparent(),
         )
         self._pending.append(encoded)
+        self.is_used = True
         return event_id
 
-    async def flush(self) -> int:
-        """Writes what was added and returns how many rows; the transaction does this before it commits."""
+    def take_rows(self) -> Rows:
+        """Returns what was added for a caller who writes it together with rows of its own."""
         rows = [_row(event) for event in self._pending]
-        if rows:
-            await self._connection.execute(insert(outbox), rows)
         self._pending.clear()
-        return len(rows)
+        return Rows(outbox, rows)
+
+    async def flush(self) -> None:
+        """Writes what was added; the transaction does this before it commits."""
+        await write_rows(self._connection, self.take_rows())
 
 
 def _row(event: OutgoingEvent) -> dict[str, Any]:

@@ -25,9 +25,9 @@ class EventTransaction:
 
     async def commit(self) -> None:
         """Writes the added events, commits, and wakes the relay."""
-        written = await self.outbox.flush()
+        await self.outbox.flush()
         await self.connection.commit()
-        if written:
+        if self.outbox.is_used:
             self._signal.notify()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_never
 
+from mltrainer_common.bulk import Rows, write_rows
 from mltrainer_common.database import Database, upsert
 from mltrainer_common.telemetry import current_traceparent
 from mltrainer_messaging.outbox import SqlOutbox
@@ -13,9 +14,8 @@ from sqlalchemy import CompoundSelect, Select, and_, delete, func, insert, selec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters import tables
-from mltrainer_registry.adapters.bulk import insert_rows
 from mltrainer_registry.adapters.change_resources import ChangeKind, find_resources
-from mltrainer_registry.adapters.facts import OF_MODEL, add_facts, replace_tags
+from mltrainer_registry.adapters.facts import OF_MODEL, fact_rows, replace_tags
 from mltrainer_registry.adapters.governance import policy_row, promotion_row
 from mltrainer_registry.adapters.rows import (
     details_row,
@@ -92,8 +92,17 @@ class SqlChangeLog:
         for change, context in zip(self._changes, self._contexts, strict=True):
             _ = context.run(self._outbox.add, change)
         if self._rows:
-            await insert_rows(self._connection, tables.change, self._rows)
-            await self._connection.execute(update(tables.registry_head).values(revision=self._last_revision))
+            await write_rows(
+                self._connection,
+                Rows(tables.change, self._rows),
+                Rows(
+                    tables.registry_head,
+                    [_head_row(self._last_revision)],
+                    key=("id",),
+                    overwritten=("revision",),
+                ),
+                self._outbox.take_rows(),
+            )
 
     async def prune(self, before_time: datetime, limit: int) -> int | None:
         """Forgets overtaken entries from before a time, within so many revisions."""
@@ -156,10 +165,8 @@ class SqlChangeLog:
         self._contexts.append(copy_context())
 
     async def _insert_versions(self, versions: Sequence[ModelVersion]) -> None:
-        await insert_rows(self._connection, tables.model_version, [version_row(one) for one in versions])
-        await add_facts(self._connection, versions)
         newest = {version.name.model: version for version in versions}
-        rows = [
+        models = [
             {
                 "model": version.name.model,
                 "version_count": version.name.number,
@@ -168,10 +175,11 @@ class SqlChangeLog:
             }
             for version in newest.values()
         ]
-        row = upsert(self._connection, tables.model)
-        counted = {"version_count": row.excluded.version_count, "revision": row.excluded.revision}
-        await self._connection.execute(
-            row.on_conflict_do_update(index_elements=["model"], set_=counted), rows
+        await write_rows(
+            self._connection,
+            Rows(tables.model, models, key=("model",), overwritten=("version_count", "revision")),
+            Rows(tables.model_version, [version_row(version) for version in versions]),
+            Rows(tables.fact, [row for version in versions for row in fact_rows(version)]),
         )
 
     async def _archive(self, version: ModelVersion) -> None:
@@ -241,6 +249,10 @@ def _log_row(change: Change) -> dict[str, Any]:
         case _:
             assert_never(change)
     return row
+
+
+def _head_row(revision: int) -> dict[str, Any]:
+    return {"id": tables.HEAD_ID, "revision": revision, "pruned_revision": 0}
 
 
 def _promotion_row(promotion: Promotion) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Writes what versions are found by: metrics, lineage and tags, one row each."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mltrainer_common.bulk import insert_rows
 from sqlalchemy import and_, delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_registry.adapters import tables
-from mltrainer_registry.adapters.bulk import insert_rows
 from mltrainer_registry.domain.versions import Lineage, ModelVersion
 
 METRIC, LINEAGE, TAG = "metric", "lineage", "tag"
@@ -42,11 +42,6 @@ def fact_rows(version: ModelVersion) -> list[dict[str, Any]]:
 def finite(value: float | None) -> float | None:
     """Returns a metric that can be compared; NaN and infinity cannot, and databases differ about them."""
     return value if value is not None and math.isfinite(value) else None
-
-
-async def add_facts(connection: AsyncConnection, versions: Iterable[ModelVersion]) -> None:
-    """Writes the rows of new versions, all at once."""
-    await insert_rows(connection, tables.fact, [row for version in versions for row in fact_rows(version)])
 
 
 async def replace_tags(connection: AsyncConnection, model: str, number: int, tags: Mapping[str, str]) -> None:

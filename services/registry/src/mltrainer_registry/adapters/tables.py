@@ -15,6 +15,8 @@ from sqlalchemy import (
 )
 
 _metadata = MetaData()
+HEAD_ID = 1
+"""Names the only row of `registry_head`."""
 
 registry_head = Table(
     "registry_head",

@@ -14,6 +14,9 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
+_CROWD_MEMORY_S = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class Request(Generic[C]):
     """A command with the context of its caller, which carries the caller's trace."""
@@ -29,6 +32,11 @@ Run = Callable[[Sequence[Request[C]]], Awaitable[Sequence[R | Exception]]]
 class Coalescer(Generic[C, R]):
     """Collects requests while others are executed; a lone request waits for nobody.
 
+    Callers who were answered together mostly ask together again. Without a wait the first one back would be
+    executed alone and halves of the crowd would take turns for ever, each costing what the whole does. So an
+    execution waits for as many as were here a moment ago, at most `max_linger_s`; those who stay away are not
+    waited for again.
+
     A caller that leaves, because its deadline has passed, takes its request along unless that has begun. When
     an execution fails as a whole, its requests are executed one by one, so that only the guilty one fails;
     errors of the kinds in `shared` say nothing about a request and are everybody's answer.
@@ -39,7 +47,7 @@ class Coalescer(Generic[C, R]):
         run: Run[C, R],
         *,
         limit: int = 64,
-        max_linger_s: float = 0.004,
+        max_linger_s: float = 0.02,
         shared: tuple[type[Exception], ...] = (),
     ) -> None:
         self._run = run
@@ -48,41 +56,40 @@ class Coalescer(Generic[C, R]):
         self._shared = shared
         self._waiting: deque[tuple[Request[C], asyncio.Future[R]]] = deque()
         self._driver: asyncio.Task[None] | None = None
-        self._expected = 0
+        self._crowd = 1
+        self._crowd_until_s = 0.0
         self._enough = asyncio.Event()
 
     async def __call__(self, command: C) -> R:
         """Returns the answer to a command, or raises the refusal."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((Request(command, copy_context()), answer))
-        if len(self._waiting) >= self._expected:
+        if len(self._waiting) >= self._crowd:
             self._enough.set()
         if self._driver is None or self._driver.done():
             self._driver = asyncio.create_task(self._drive())
         return await answer
 
     async def _drive(self) -> None:
-        while members := self._next():
-            started_s = time.monotonic()
+        while self._waiting:
+            await self._linger()
+            members = self._next()
             try:
-                await self._execute(members)
+                if members:
+                    await self._execute(members)
             finally:
                 for _, answer in members:
                     if not answer.done():
                         answer.cancel()
-            await self._linger(len(members), time.monotonic() - started_s)
+            self._crowd = min(len(members) + len(self._waiting), self._limit)
+            self._crowd_until_s = time.monotonic() + _CROWD_MEMORY_S
 
-    async def _linger(self, answered: int, elapsed_s: float) -> None:
-        """Gives callers who were answered the time to come again together with those who wait.
-
-        Otherwise two halves take turns for ever, each waiting for the other's execution.
-        """
-        if answered == 1:
+    async def _linger(self) -> None:
+        if len(self._waiting) >= self._crowd or time.monotonic() > self._crowd_until_s:
             return
-        self._expected = min(answered + len(self._waiting), self._limit)
         self._enough.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(self._max_linger_s, elapsed_s / 2)):
+            async with asyncio.timeout(self._max_linger_s):
                 await self._enough.wait()
 
     def _next(self) -> list[tuple[Request[C], "asyncio.Future[R]"]]:
