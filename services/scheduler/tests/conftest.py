@@ -39,7 +39,7 @@ from mltrainer_scheduler.bootstrap import planning_policy
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Knowledge, TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport, demand_of, offered
 from mltrainer_scheduler.domain.facts import Delta, TrainingFact, fact_of
-from mltrainer_scheduler.domain.keys import BarCalendar
+from mltrainer_scheduler.domain.keys import BarCalendar, KeyedInputs
 from mltrainer_scheduler.domain.planning import Duration, learned_count
 from mltrainer_scheduler.domain.prices import Price, PriceList
 from mltrainer_scheduler.domain.specification import (
@@ -87,6 +87,7 @@ VIEW = ViewVersion("bars_daily", 1, "definition", 0, 1)
 class Store:
     trainings: dict[str, Training] = field(default_factory=dict)
     computations: dict[ComputationId, Computation] = field(default_factory=dict)
+    inputs: dict[str, bytes] = field(default_factory=dict)
     allocations: dict[str, Allocation] = field(default_factory=dict)
     nodes: dict[str, NodeReport] = field(default_factory=dict)
     revision: int = 0
@@ -201,6 +202,17 @@ class InMemoryComputationRepository:
         if self._store.computations[computation.id].revision != computation.revision:
             raise DatabaseConflictError
         del self._store.computations[computation.id]
+
+    async def remember(self, inputs: KeyedInputs) -> None:
+        self._store.inputs[inputs.key] = inputs.document
+
+    async def inputs(self, keys: Collection[str]) -> dict[str, bytes]:
+        return {key: self._store.inputs[key] for key in keys if key in self._store.inputs}
+
+    async def finished(self, study: str, before: str, limit: int) -> list[Computation]:
+        found = [one for one in self._store.computations.values() if one.is_finished and one.leader < before]
+        newest = sorted(found, key=lambda one: one.leader, reverse=True)
+        return sorted(newest, key=lambda one: one.id.study != study)[:limit]
 
 
 class InMemoryClusterRepository:
@@ -571,6 +583,11 @@ def seeded(spec: Callable[..., TrainingSpec]) -> Callable[..., TrainingSpec]:
         return spec(search=Search(("ridge",), seed=seed), **changes)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def prices() -> PriceList:
+    return PRICES
 
 
 @pytest.fixture(scope="session")

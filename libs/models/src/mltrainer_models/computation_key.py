@@ -89,12 +89,17 @@ def floor_to_closed_bar(
 
 def computation_key(inputs: ComputationInputs) -> str:
     """Hashes the inputs; symbols, views and catalogue ids count as sets."""
-    return canonical_digest(_document(inputs))
+    return canonical_digest(computation_document(inputs))
 
 
 def explain_difference(first: ComputationInputs, second: ComputationInputs) -> tuple[FieldDifference, ...]:
     """Lists every input in which two computations differ, by its path; nothing when their keys are equal."""
-    ours, theirs = _flatten(_document(first)), _flatten(_document(second))
+    return explain_documents(computation_document(first), computation_document(second))
+
+
+def explain_documents(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[FieldDifference, ...]:
+    """Lists every input in which two documents of `computation_document` differ."""
+    ours, theirs = _flatten(first), _flatten(second)
     return tuple(
         FieldDifference(path, ours.get(path, _ABSENT), theirs.get(path, _ABSENT))
         for path in sorted(ours.keys() | theirs.keys())
@@ -102,7 +107,8 @@ def explain_difference(first: ComputationInputs, second: ComputationInputs) -> t
     )
 
 
-def _document(inputs: ComputationInputs) -> dict[str, Any]:
+def computation_document(inputs: ComputationInputs) -> dict[str, Any]:
+    """Spells what a key hashes."""
     evaluation, search = inputs.evaluation, inputs.search
     return {
         "key_version": 1,

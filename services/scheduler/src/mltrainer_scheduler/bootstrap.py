@@ -27,6 +27,7 @@ from mltrainer_scheduler.application.accept_trainings import AcceptTrainingsHand
 from mltrainer_scheduler.application.browse import BrowseHandler
 from mltrainer_scheduler.application.cancel_training import CancelTrainingHandler
 from mltrainer_scheduler.application.conclude_attempt import ConcludeAttemptHandler
+from mltrainer_scheduler.application.explain_miss import ExplainMissHandler
 from mltrainer_scheduler.application.explain_training import ExplainTrainingHandler
 from mltrainer_scheduler.application.lapse_leases import LapseLeasesHandler
 from mltrainer_scheduler.application.lead import LeadHandler
@@ -39,6 +40,7 @@ from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHa
 from mltrainer_scheduler.application.replicate import ReplicateHandler
 from mltrainer_scheduler.application.resolve_training import KeyResolver
 from mltrainer_scheduler.domain.keys import BarCalendar
+from mltrainer_scheduler.domain.reuse import AuditPolicy
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Terms
 from mltrainer_scheduler.entrypoints.events import (
     EventHandlers,
@@ -131,7 +133,9 @@ class _Scheduler:
         accept = AcceptTrainingsHandler(
             self._unit_of_work, self._clock, self._context.market_clock, new_id, self._resolve
         )
-        conclude = ConcludeAttemptHandler(self._unit_of_work, self._clock, self._policy)
+        conclude = ConcludeAttemptHandler(
+            self._unit_of_work, self._clock, self._policy, self._prices, self._instruments.observe
+        )
         handlers = EventHandlers(
             OnTrainingRequested(accept, self._wake, self._instruments, self._context.telemetry.tracer),
             OnAttemptEnded(conclude, self._wake, self._instruments),
@@ -155,6 +159,7 @@ class _Scheduler:
                 self._prices,
             ),
             QueuesHandler(self._unit_of_work, self._clock, self._planner, self._policy),
+            ExplainMissHandler(self._unit_of_work),
         )
         return SchedulerApi(use_cases, self._wake)
 
@@ -199,6 +204,7 @@ def _policy(settings: SchedulerSettings) -> SchedulingPolicy:
         view_grace_s=settings.view_grace_s,
         node_silence_s=settings.node_silence_s,
         half_life_s=settings.half_life_s,
+        audits=AuditPolicy(settings.audit_fraction, settings.audit_minimum_age_s),
         terms=Terms(settings.minimum_run_s, settings.max_preemptions),
     )
 

@@ -25,6 +25,8 @@ class SchedulerSettings(BaseSettings):
         max_preemptions: So often a training gives its place to others at most.
         half_life_s: After so long, what a queue has held counts half in its fair share.
         leader_lease_s: After so long without a sign of the leading scheduler, another one takes over.
+        audit_fraction: Share of trainings with a known result that are executed all the same, to compare.
+        audit_minimum_age_s: Younger results are taken without doubt.
         price_file: Prices for previews, in the form of the cost-optimizer's; none are known where unset.
     """
 
@@ -46,4 +48,6 @@ class SchedulerSettings(BaseSettings):
     max_preemptions: int = Field(default=3, ge=0)
     half_life_s: float = Field(default=86_400.0, gt=0.0)
     leader_lease_s: float = Field(default=5.0, gt=0.0)
+    audit_fraction: float = Field(default=0.01, ge=0.0, le=1.0)
+    audit_minimum_age_s: float = Field(default=3_600.0, ge=0.0)
     price_file: Path | None = None

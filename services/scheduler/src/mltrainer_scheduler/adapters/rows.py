@@ -61,6 +61,7 @@ def changing_columns(training: Training) -> dict[str, Any]:
         "wait_begin_time": training.wait_begin_time,
         "begin_time": training.begin_time,
         "knowledge": training.knowledge,
+        "audit_of": training.audit_of,
     }
 
 
@@ -90,6 +91,7 @@ def to_training(row: Any) -> Training:
         attained_s=row.attained_s,
         preemption_count=row.preemption_count,
         knowledge=row.knowledge,
+        audit_of=row.audit_of,
     )
 
 

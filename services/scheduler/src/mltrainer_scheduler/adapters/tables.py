@@ -56,6 +56,7 @@ training = Table(
     Column("begin_time", UtcDateTime),
     # Revision of the replicated tables that the key was computed from.
     Column("knowledge", BigInteger),
+    Column("audit_of", String),
     # Revision of the cluster at which the row last changed: planning follows it.
     Column("change", BigInteger),
 )
@@ -68,6 +69,17 @@ computation = Table(
     Column("leader", String),
     Column("manifest_digest", String),
     Column("revision", BigInteger),
+    Column("model_digest", String),
+    Column("cpu_seconds", Float),
+    Column("cost_usd", Float),
+    Column("finish_time", UtcDateTime),
+)
+# What keys were computed from, compressed, to explain why a result was not taken.
+computation_inputs = Table(
+    "computation_inputs",
+    _metadata,
+    Column("computation_key", String, primary_key=True),
+    Column("document", LargeBinary),
 )
 node = Table(
     "node",

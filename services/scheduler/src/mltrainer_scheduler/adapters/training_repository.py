@@ -1,15 +1,15 @@
-"""Keeps trainings and computations in tables."""
+"""Keeps trainings in a table."""
 
 from collections.abc import Collection, Sequence
 
 from mltrainer_common.database import DatabaseConflictError, upsert
-from sqlalchemy import ColumnElement, and_, bindparam, delete, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.changes import ChangeCounter
 from mltrainer_scheduler.adapters.rows import changing_columns, to_training, training_row
-from mltrainer_scheduler.adapters.tables import computation, training
-from mltrainer_scheduler.domain.training import Computation, ComputationId, Training, TrainingState
+from mltrainer_scheduler.adapters.tables import training
+from mltrainer_scheduler.domain.training import ComputationId, Training, TrainingState
 
 # Below the number of parameters that a statement may have.
 _CHUNK = 500
@@ -119,66 +119,3 @@ class SqlTrainingRepository:
         if states:
             query = query.where(training.c.state.in_(sorted(states)))
         return [to_training(row) for row in await self._connection.execute(query)]
-
-
-class SqlComputationRepository:
-    """Keeps computations inside one transaction."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def get(self, wanted: ComputationId) -> Computation | None:
-        """Returns a computation."""
-        query = select(computation).where(_is(wanted))
-        row = (await self._connection.execute(query)).one_or_none()
-        return Computation(wanted, row.leader, row.manifest_digest, row.revision) if row else None
-
-    async def add(self, new: Computation) -> None:
-        """Stores a new computation.
-
-        Raises:
-            DatabaseConflictError: Somebody else began it concurrently.
-        """
-        values = {
-            "study": new.id.study,
-            "propose_alias": new.id.propose_alias,
-            "computation_key": new.id.key,
-            "leader": new.leader,
-            "manifest_digest": new.manifest_digest,
-            "revision": new.revision,
-        }
-        statement = upsert(self._connection, computation).values(values).on_conflict_do_nothing()
-        if (await self._connection.execute(statement)).rowcount != 1:
-            raise DatabaseConflictError(f"computation {new.id.key} was begun concurrently")
-
-    async def save(self, changed: Computation, previous_revision: int) -> None:
-        """Replaces a computation.
-
-        Raises:
-            DatabaseConflictError: It is not at the previous revision any more.
-        """
-        statement = (
-            update(computation)
-            .where(_is(changed.id), computation.c.revision == previous_revision)
-            .values(leader=changed.leader, manifest_digest=changed.manifest_digest, revision=changed.revision)
-        )
-        if (await self._connection.execute(statement)).rowcount != 1:
-            raise DatabaseConflictError(f"computation {changed.id.key} has changed")
-
-    async def remove(self, old: Computation) -> None:
-        """Forgets a computation that nobody does any more.
-
-        Raises:
-            DatabaseConflictError: Somebody joined it concurrently.
-        """
-        statement = delete(computation).where(_is(old.id), computation.c.revision == old.revision)
-        if (await self._connection.execute(statement)).rowcount != 1:
-            raise DatabaseConflictError(f"computation {old.id.key} has changed")
-
-
-def _is(wanted: ComputationId) -> ColumnElement[bool]:
-    return and_(
-        computation.c.study == wanted.study,
-        computation.c.propose_alias == wanted.propose_alias,
-        computation.c.computation_key == wanted.key,
-    )

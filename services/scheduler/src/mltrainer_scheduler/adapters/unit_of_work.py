@@ -12,11 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.changes import ChangeCounter
 from mltrainer_scheduler.adapters.cluster_repository import SqlClusterRepository, SqlKnowledgeRepository
+from mltrainer_scheduler.adapters.computation_repository import SqlComputationRepository
 from mltrainer_scheduler.adapters.planning_repository import SqlPlanningRepository
-from mltrainer_scheduler.adapters.training_repository import (
-    SqlComputationRepository,
-    SqlTrainingRepository,
-)
+from mltrainer_scheduler.adapters.training_repository import SqlTrainingRepository
 from mltrainer_scheduler.domain.events import SchedulerEvent
 
 _TRACE_ID = slice(3, 35)

@@ -11,6 +11,7 @@ from mltrainer_scheduler.application.resolve_training import KeyResolver, Resolv
 from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.catalogue import Knowledge
 from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT
+from mltrainer_scheduler.domain.events import SchedulerEvent
 from mltrainer_scheduler.domain.lifecycle import Change
 from mltrainer_scheduler.domain.specification import TrainingSpec, with_defaults
 from mltrainer_scheduler.domain.training import Training, TrainingState
@@ -54,6 +55,7 @@ class Accepted:
     request_id: str
     outcome: Acceptance
     training: Training | None = None
+    events: tuple[SchedulerEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class AcceptTrainingsHandler:
         change = await self._decide(uow, command, knowledge)
         await uow.trainings.add(change.training)
         computations.publish(uow, change)
-        return Accepted(command.request_id, _OUTCOMES[change.training.state], change.training)
+        outcome = _OUTCOMES[change.training.state]
+        return Accepted(command.request_id, outcome, change.training, change.events)
 
     async def _decide(self, uow: UnitOfWork, command: AcceptTraining, knowledge: Knowledge) -> Change:
         now = self.clock.now()

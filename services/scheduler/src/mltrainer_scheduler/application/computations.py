@@ -6,7 +6,10 @@ from datetime import datetime
 
 from mltrainer_scheduler.application.ports import UnitOfWork
 from mltrainer_scheduler.domain import lifecycle
+from mltrainer_scheduler.domain.events import ComputationAudited, SchedulerEvent
+from mltrainer_scheduler.domain.keys import KeyedInputs
 from mltrainer_scheduler.domain.lifecycle import Change
+from mltrainer_scheduler.domain.reuse import UNKNOWN_WORTH, AuditPolicy, Worth
 from mltrainer_scheduler.domain.training import Computation, Training, TrainingState, computation_id
 
 LEADER_ENDED = "LEADER_ENDED"
@@ -25,18 +28,24 @@ def publish(uow: UnitOfWork, change: Change) -> None:
         uow.outbox.add(event)
 
 
-async def claim(uow: UnitOfWork, training: Training, key: str, now: datetime) -> Change | None:
-    """Makes the training the leader of its computation, which is None, or lets it take part in another's."""
-    keyed = replace(training, computation_key=key)
+async def claim(
+    uow: UnitOfWork, training: Training, inputs: KeyedInputs, now: datetime, audits: AuditPolicy
+) -> Change | Training:
+    """Makes the training compute, as the leader or to audit, or lets it take part in another's work."""
+    keyed = replace(training, computation_key=inputs.key)
     wanted = computation_id(keyed)
     computation = await uow.computations.get(wanted)
     if computation is None:
         await uow.computations.add(Computation(wanted, leader=training.name))
-        return None
+        await uow.computations.remember(inputs)
+        return replace(keyed, audit_of="")
     if computation.is_finished:
+        age_s = (now - (computation.finish_time or now)).total_seconds()
+        if training.spec.recompute or audits.demands(training.name, inputs.key, age_s):
+            return replace(keyed, audit_of=computation.leader)
         return lifecycle.deduplicate(keyed, computation, now)
     if computation.leader == training.name:
-        return None
+        return keyed
     await uow.computations.save(replace(computation, revision=computation.revision + 1), computation.revision)
     return lifecycle.join(keyed, computation.leader)
 
@@ -58,24 +67,51 @@ async def release(uow: UnitOfWork, training: Training) -> None:
     await uow.computations.save(successor, computation.revision)
 
 
-async def finish(uow: UnitOfWork, training: Training, now: datetime) -> None:
-    """Shares the result of a leader with every training that waits for it."""
+async def finish(
+    uow: UnitOfWork, training: Training, now: datetime, model_digest: str = "", worth: Worth = UNKNOWN_WORTH
+) -> list[SchedulerEvent]:
+    """Shares the result of a leader with every training that waits for it, and returns what happened."""
     computation = await _led_by(uow, training)
     if computation is None:
-        return
+        return []
     finished = replace(
-        computation, manifest_digest=training.manifest_digest, revision=computation.revision + 1
+        computation,
+        manifest_digest=training.manifest_digest,
+        revision=computation.revision + 1,
+        model_digest=model_digest,
+        worth=worth,
+        finish_time=now,
     )
     await uow.computations.save(finished, computation.revision)
-    await _share(uow, finished, await uow.trainings.joined_to(computation.id), now)
+    return await _share(uow, finished, await uow.trainings.joined_to(computation.id), now)
 
 
 async def _share(
     uow: UnitOfWork, computation: Computation, joined: Sequence[Training], now: datetime
-) -> None:
+) -> list[SchedulerEvent]:
+    events: list[SchedulerEvent] = []
     for training in joined:
         assert training.state is TrainingState.JOINED
-        await store(uow, training, lifecycle.deduplicate(training, computation, now))
+        change = lifecycle.deduplicate(training, computation, now)
+        await store(uow, training, change)
+        events += change.events
+    return events
+
+
+async def audit(uow: UnitOfWork, training: Training, model_digest: str) -> list[SchedulerEvent]:
+    """Compares a result with the known one, which is forgotten where they differ; returns what happened."""
+    known = await uow.computations.get(computation_id(training))
+    if known is None or known.leader != training.audit_of or not model_digest:
+        return []
+    if not known.model_digest:
+        learned = replace(known, model_digest=model_digest, revision=known.revision + 1)
+        await uow.computations.save(learned, known.revision)
+        return []
+    found = ComputationAudited(training, known.model_digest, model_digest)
+    if not found.is_equal:
+        await uow.computations.remove(known)
+    uow.outbox.add(found)
+    return [found]
 
 
 async def _led_by(uow: UnitOfWork, training: Training) -> Computation | None:

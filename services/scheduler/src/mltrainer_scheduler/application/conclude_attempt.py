@@ -1,14 +1,21 @@
 """Takes what an attempt reports at its end, if it still holds its allocation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mltrainer_scheduler.application import accounting, computations
 from mltrainer_scheduler.application.ports import Clock, UnitOfWork, UnitOfWorkFactory
 from mltrainer_scheduler.domain import lifecycle
+from mltrainer_scheduler.domain.cluster import demand_of
+from mltrainer_scheduler.domain.events import SchedulerEvent
+from mltrainer_scheduler.domain.prices import PriceList
+from mltrainer_scheduler.domain.reuse import Worth
 from mltrainer_scheduler.domain.training import Allocation, SchedulingPolicy, Training, TrainingState
 
 CONSUMER = "conclude-attempt"
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,8 @@ class AttemptSuccess:
     manifest_digest: str
     computation_key: str
     verdict: str
+    model_digest: str = ""
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,10 @@ class AttemptFailure:
     reason: str
     message: str
     is_retryable: bool
+
+
+def _ignore(_event: SchedulerEvent) -> None:
+    """Watches nothing."""
 
 
 class Conclusion(StrEnum):
@@ -50,6 +63,8 @@ class ConcludeAttemptHandler:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
     policy: SchedulingPolicy
+    prices: PriceList | None = None
+    observe: Callable[[SchedulerEvent], None] = _ignore
 
     async def __call__(self, report: AttemptSuccess | AttemptFailure) -> Conclusion:
         """Takes one report."""
@@ -61,25 +76,41 @@ class ConcludeAttemptHandler:
                 await uow.commit()
                 return Conclusion.STALE
             allocations = await uow.cluster.held_by(training.name)
+            reused: list[SchedulerEvent] = []
             if isinstance(report, AttemptSuccess):
-                await self._succeed(uow, training, allocations, report)
+                reused = await self._succeed(uow, training, allocations, report)
             else:
                 await self._fail(uow, training, allocations, report)
             await uow.commit()
+        for event in reused:
+            self.observe(event)
         return Conclusion.TAKEN
 
     async def _succeed(
         self, uow: UnitOfWork, training: Training, allocations: list[Allocation], report: AttemptSuccess
-    ) -> None:
+    ) -> list[SchedulerEvent]:
         now = self.clock.now()
         change = lifecycle.complete(training, allocations, report.manifest_digest, report.verdict, now)
         await computations.store(uow, training, change)
         await accounting.charge(uow, [change], self.policy.half_life_s)
         # A result of another computation than the one that was placed is nobody else's result.
-        if report.manifest_digest and report.computation_key == training.computation_key:
-            await computations.finish(uow, change.training, now)
-        else:
+        if not report.manifest_digest or report.computation_key != training.computation_key:
             await computations.release(uow, training)
+            return []
+        if training.audit_of:
+            return await computations.audit(uow, change.training, report.model_digest)
+        worth = Worth(report.cpu_seconds, self._cost(training, allocations, now))
+        return await computations.finish(uow, change.training, now, report.model_digest, worth)
+
+    def _cost(self, training: Training, allocations: list[Allocation], now: datetime) -> float:
+        if self.prices is None or training.begin_time is None:
+            return 0.0
+        demand, hours = demand_of("", training.spec.resources), (now - training.begin_time) / _HOUR
+        return hours * sum(
+            self.prices.usd_per_hour(demand.worker, item.share.workers, demand.gpu_type, spot=item.share.spot)
+            or 0.0
+            for item in allocations
+        )
 
     async def _fail(
         self, uow: UnitOfWork, training: Training, allocations: list[Allocation], report: AttemptFailure

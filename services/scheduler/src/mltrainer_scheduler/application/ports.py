@@ -13,6 +13,7 @@ from mltrainer_scheduler.domain.catalogue import Knowledge, TrainerRelease, View
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
 from mltrainer_scheduler.domain.events import SchedulerEvent
 from mltrainer_scheduler.domain.facts import Delta
+from mltrainer_scheduler.domain.keys import KeyedInputs
 from mltrainer_scheduler.domain.planning import Duration
 from mltrainer_scheduler.domain.training import (
     Allocation,
@@ -116,7 +117,19 @@ class ComputationRepository(Protocol):
         ...
 
     async def remove(self, computation: Computation) -> None:
-        """Forgets a computation that nobody does any more."""
+        """Forgets a computation that nobody does any more, or whose result is not to be trusted."""
+        ...
+
+    async def remember(self, inputs: KeyedInputs) -> None:
+        """Keeps what a key was computed from."""
+        ...
+
+    async def inputs(self, keys: Collection[str]) -> dict[str, bytes]:
+        """Returns what keys were computed from, as far as it is known."""
+        ...
+
+    async def finished(self, study: str, before: str, limit: int) -> list[Computation]:
+        """Returns computations with a result and an older leader; a study's first, then newest."""
         ...
 
 

@@ -8,7 +8,7 @@ from mltrainer_scheduler.application import computations
 from mltrainer_scheduler.application.ports import UnitOfWork
 from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.catalogue import Knowledge, Selection, Unknown, Unready, select
-from mltrainer_scheduler.domain.keys import BarCalendar, key_of
+from mltrainer_scheduler.domain.keys import BarCalendar, KeyedInputs, keyed_inputs
 from mltrainer_scheduler.domain.lifecycle import Change
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Training
 
@@ -51,13 +51,15 @@ class KeyResolver:
                 await computations.release(uow, training)
                 return lifecycle.reject(training, violations, now)
             case Selection():
-                key = key_of(training.spec, selected, self.calendar)
-                return await self._claim(uow, replace(training, knowledge=knowledge.revision), key, now)
+                inputs = keyed_inputs(training.spec, selected, self.calendar)
+                return await self._claim(uow, replace(training, knowledge=knowledge.revision), inputs, now)
             case _:
                 assert_never(selected)
 
-    async def _claim(self, uow: UnitOfWork, training: Training, key: str, now: datetime) -> Resolution:
-        if training.computation_key != key:
+    async def _claim(
+        self, uow: UnitOfWork, training: Training, inputs: KeyedInputs, now: datetime
+    ) -> Resolution:
+        if training.computation_key != inputs.key:
             await computations.release(uow, training)
-        taken = await computations.claim(uow, training, key, now)
-        return taken or Resolved(replace(training, computation_key=key))
+        taken = await computations.claim(uow, training, inputs, now, self.policy.audits)
+        return taken if isinstance(taken, Change) else Resolved(taken)

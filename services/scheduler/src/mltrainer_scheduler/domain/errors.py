@@ -39,6 +39,14 @@ class WrongStateError(SchedulerError):
         super().__init__(f"{training} is {state} and cannot change")
 
 
+class NoComputationKeyError(SchedulerError):
+    """What a training computes is not known: it was refused, waits for tables, or is older than that."""
+
+    def __init__(self, training: str) -> None:
+        self.training = training
+        super().__init__(f"the inputs of {training} are not known")
+
+
 class QueuesChangedError(SchedulerError):
     """Somebody else has set the queues since they were read."""
 

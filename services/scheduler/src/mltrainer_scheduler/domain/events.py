@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from mltrainer_scheduler.domain.reuse import UNKNOWN_WORTH, Worth
 from mltrainer_scheduler.domain.training import Allocation, Share, Training
 
 
@@ -40,9 +41,24 @@ class TrainingPreempted:
 
 @dataclass(frozen=True, slots=True)
 class TrainingDeduplicated:
-    """A training takes the result of an equal one; a terminal outcome."""
+    """A training takes the result of an equal one, and saves what that took; a terminal outcome."""
 
     training: Training
+    worth: Worth = UNKNOWN_WORTH
+
+
+@dataclass(frozen=True, slots=True)
+class ComputationAudited:
+    """A known result was computed again: whether the same model came out."""
+
+    training: Training
+    known_digest: str
+    found_digest: str
+
+    @property
+    def is_equal(self) -> bool:
+        """Tells whether the two are the same."""
+        return self.known_digest == self.found_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +93,11 @@ class AllocationEnded:
 
 TerminalEvent = TrainingRejected | TrainingDeduplicated | TrainingCompleted | TrainingFailed
 SchedulerEvent = (
-    TerminalEvent | TrainingQueued | TrainingPlaced | TrainingPreempted | AllocationStarted | AllocationEnded
+    TerminalEvent
+    | ComputationAudited
+    | TrainingQueued
+    | TrainingPlaced
+    | TrainingPreempted
+    | AllocationStarted
+    | AllocationEnded
 )

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mltrainer_models.computation_key import computation_key, floor_to_closed_bar
+from mltrainer_models.canonical import encode_canonical
+from mltrainer_models.computation_key import computation_document, computation_key, floor_to_closed_bar
 from mltrainer_models.training_key import CatalogueModel, TrainingInputs, ViewRead, training_computation
 
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Selection, ViewVersion
@@ -30,8 +31,21 @@ def closed_as_of(spec: TrainingSpec, calendar: BarCalendar) -> datetime:
     return calendar.closed(spec.as_of)
 
 
+@dataclass(frozen=True, slots=True)
+class KeyedInputs:
+    """A key and the canonical document that it hashes."""
+
+    key: str
+    document: bytes
+
+
 def key_of(spec: TrainingSpec, selection: Selection, calendar: BarCalendar) -> str:
     """Returns the key of a valid specification after defaults; equal keys mean equal results."""
+    return keyed_inputs(spec, selection, calendar).key
+
+
+def keyed_inputs(spec: TrainingSpec, selection: Selection, calendar: BarCalendar) -> KeyedInputs:
+    """Returns the key of a valid specification after defaults with all that decides it."""
     inputs = training_computation(
         _inputs(spec, calendar),
         code_digest=selection.release.code_digest,
@@ -39,7 +53,7 @@ def key_of(spec: TrainingSpec, selection: Selection, calendar: BarCalendar) -> s
         models=[_model(entry) for entry in selection.entries],
         views=[_view(view) for view in selection.views],
     )
-    return computation_key(inputs)
+    return KeyedInputs(computation_key(inputs), encode_canonical(computation_document(inputs)))
 
 
 def _inputs(spec: TrainingSpec, calendar: BarCalendar) -> TrainingInputs:

@@ -103,7 +103,7 @@ def deduplicate(training: Training, computation: Computation, now: datetime) -> 
         message=f"takes the result of {computation.leader}",
         end_time=now,
     )
-    return Change(deduplicated, (TrainingDeduplicated(deduplicated),))
+    return Change(deduplicated, (TrainingDeduplicated(deduplicated, computation.worth),))
 
 
 def place_on(

@@ -93,6 +93,7 @@ class TrainingSpec:
     owner: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     propose_alias: str = ""
+    recompute: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from mltrainer_scheduler.domain.reuse import NO_AUDITS, UNKNOWN_WORTH, AuditPolicy, Worth
 from mltrainer_scheduler.domain.specification import FieldViolation, TrainingSpec
 
 
@@ -47,6 +48,7 @@ class Training:
         attained_s: Progress that earlier attempts kept, in seconds of their wall time.
         preemption_count: Attempts that gave their place to another training.
         knowledge: Revision of the replicated tables that the key was computed from.
+        audit_of: Training whose known result this one computes again, to compare.
         traceparent: Trace that the request began, continued by everything that follows from it.
     """
 
@@ -73,6 +75,7 @@ class Training:
     attained_s: float = 0.0
     preemption_count: int = 0
     knowledge: int = 0
+    audit_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class ComputationId:
 
 @dataclass(frozen=True, slots=True)
 class Computation:
-    """One piece of work: who does it and, once it is done, its result.
+    """One piece of work: who does it and, once it is done, its result and what that took.
 
     `revision` changes when a training joins, so that joining and finishing at once cannot both succeed.
     """
@@ -130,6 +133,9 @@ class Computation:
     leader: str
     manifest_digest: str = ""
     revision: int = 0
+    model_digest: str = ""
+    worth: Worth = UNKNOWN_WORTH
+    finish_time: datetime | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -168,6 +174,7 @@ class SchedulingPolicy:
     view_grace_s: float = 15.0
     node_silence_s: float = 15.0
     half_life_s: float = 86_400.0
+    audits: AuditPolicy = NO_AUDITS
     terms: Terms = Terms()
 
     def backoff_s(self, attempt_count: int) -> float:

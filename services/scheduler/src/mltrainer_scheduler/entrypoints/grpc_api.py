@@ -10,12 +10,14 @@ from mltrainer_common.database import retry_conflicts
 
 from mltrainer_scheduler.application.browse import BrowseHandler
 from mltrainer_scheduler.application.cancel_training import CancelTrainingHandler
+from mltrainer_scheduler.application.explain_miss import ExplainMissHandler
 from mltrainer_scheduler.application.explain_training import ExplainTrainingHandler
 from mltrainer_scheduler.application.manage_queues import QueuesHandler
 from mltrainer_scheduler.application.preview_training import PreviewTrainingHandler
 from mltrainer_scheduler.application.renew_allocations import Claim, RenewAllocationsHandler
 from mltrainer_scheduler.domain.errors import InvalidFieldError
 from mltrainer_scheduler.entrypoints.loops import Wake
+from mltrainer_scheduler.wire.misses import from_miss
 from mltrainer_scheduler.wire.pages import last_name, next_token, page_size
 from mltrainer_scheduler.wire.queues import from_queue, to_queues, to_revision
 from mltrainer_scheduler.wire.resources import (
@@ -42,6 +44,7 @@ class UseCases:
     renew: RenewAllocationsHandler
     preview: PreviewTrainingHandler
     queues: QueuesHandler
+    explain_miss: ExplainMissHandler
 
 
 class SchedulerApi(SchedulerServiceServicer):
@@ -91,6 +94,12 @@ class SchedulerApi(SchedulerServiceServicer):
     ) -> scheduler_service_pb2.TrainingExplanation:
         """Says why a training waits or where it executes."""
         return from_explanation(await self._use_cases.explain(request.name))
+
+    async def ExplainMiss(
+        self, request: scheduler_service_pb2.ExplainMissRequest, context: Any
+    ) -> scheduler_service_pb2.MissExplanation:
+        """Says why the result of an earlier training was not taken."""
+        return from_miss(await self._use_cases.explain_miss(request.name, request.against))
 
     async def RenewAllocations(
         self, request: scheduler_service_pb2.RenewAllocationsRequest, context: Any

@@ -7,6 +7,7 @@ from mltrainer_scheduling.quotas import QueueTreeError
 
 from mltrainer_scheduler.domain.errors import (
     InvalidFieldError,
+    NoComputationKeyError,
     QueuesChangedError,
     RequestNotFoundError,
     TrainingNotFoundError,
@@ -43,6 +44,9 @@ def to_rpc_error(error: Exception) -> RpcError | None:  # noqa: PLR0911 - one an
         case WrongStateError(training=training, state=state):
             facts = {"training": training, "state": state}
             return RpcError(StatusCode.FAILED_PRECONDITION, "WRONG_STATE", str(error), metadata=facts)
+        case NoComputationKeyError(training=training):
+            facts = {"training": training}
+            return RpcError(StatusCode.FAILED_PRECONDITION, "NO_COMPUTATION_KEY", str(error), metadata=facts)
         case DatabaseConflictError():
             message = "another change came first; ask again"
             return RpcError(StatusCode.ABORTED, "LOST_RACE", message)

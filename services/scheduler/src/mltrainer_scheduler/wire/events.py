@@ -5,7 +5,7 @@ from typing import assert_never
 
 from google.protobuf.message import Message
 from mltrainer.feature.v1 import events_pb2 as feature_events
-from mltrainer.scheduler.v1 import events_pb2
+from mltrainer.scheduler.v1 import events_pb2, resources_pb2
 from mltrainer.trainer.v1 import events_pb2 as trainer_events
 from mltrainer.types.v1 import types_pb2
 
@@ -17,6 +17,7 @@ from mltrainer_scheduler.domain.cluster import NodeReport, offered
 from mltrainer_scheduler.domain.events import (
     AllocationEnded,
     AllocationStarted,
+    ComputationAudited,
     SchedulerEvent,
     TrainingCompleted,
     TrainingDeduplicated,
@@ -41,6 +42,7 @@ PUBLISHED = (
     events_pb2.TrainingFailed,
     events_pb2.AllocationStarted,
     events_pb2.AllocationEnded,
+    events_pb2.ComputationAudited,
 )
 _NO_VERDICT = "UNSPECIFIED"
 _VERDICTS: dict[int, str] = {
@@ -65,6 +67,8 @@ def to_success(message: trainer_events.AttemptSucceeded, event_id: str) -> Attem
         message.manifest_digest,
         message.computation_key,
         _VERDICTS.get(message.result.verdict, _NO_VERDICT),
+        message.result.canonical_digest,
+        message.result.cpu_seconds + message.result.reuse.saved_cpu_seconds,
     )
 
 
@@ -139,6 +143,8 @@ def to_message(event: SchedulerEvent) -> Message:
     match event:
         case AllocationStarted() | AllocationEnded() | TrainingPlaced() | TrainingPreempted():
             return _about_allocation(event)
+        case ComputationAudited():
+            return _audited(event)
         case _:
             return _about_training(event)
 
@@ -151,8 +157,8 @@ def _about_training(
             return _rejected(training)
         case TrainingQueued(training=training):
             return _queued(training)
-        case TrainingDeduplicated(training=training):
-            return _deduplicated(training)
+        case TrainingDeduplicated():
+            return _deduplicated(event)
         case TrainingCompleted(training=training):
             return _completed(training)
         case TrainingFailed(training=training):
@@ -209,10 +215,16 @@ def _placed(event: TrainingPlaced) -> events_pb2.TrainingPlaced:
         attempt=training.attempt_count,
         allocation=from_allocation(event.allocation, training),
         computation_key=training.computation_key,
-        spec=from_spec(training.spec),
+        spec=_to_execute(training),
         as_of_closed_bar=to_timestamp(event.closed_as_of),
         shares=from_shares(event.shares),
     )
+
+
+def _to_execute(training: Training) -> resources_pb2.TrainingSpec:
+    spec = from_spec(training.spec)
+    spec.recompute |= bool(training.audit_of)
+    return spec
 
 
 def _preempted(event: TrainingPreempted) -> events_pb2.TrainingPreempted:
@@ -227,7 +239,8 @@ def _preempted(event: TrainingPreempted) -> events_pb2.TrainingPreempted:
     )
 
 
-def _deduplicated(training: Training) -> events_pb2.TrainingDeduplicated:
+def _deduplicated(event: TrainingDeduplicated) -> events_pb2.TrainingDeduplicated:
+    training = event.training
     return events_pb2.TrainingDeduplicated(
         training=training.name,
         request_id=training.request_id,
@@ -236,6 +249,22 @@ def _deduplicated(training: Training) -> events_pb2.TrainingDeduplicated:
         duplicate_of=training.duplicate_of,
         computation_key=training.computation_key,
         manifest_digest=training.manifest_digest,
+        saved_cpu_seconds=event.worth.cpu_seconds,
+        saved_cost_usd=event.worth.cost_usd,
+    )
+
+
+def _audited(event: ComputationAudited) -> events_pb2.ComputationAudited:
+    training = event.training
+    return events_pb2.ComputationAudited(
+        training=training.name,
+        audited_training=training.audit_of,
+        study=training.spec.study,
+        computation_key=training.computation_key,
+        known_digest=event.known_digest,
+        found_digest=event.found_digest,
+        equal=event.is_equal,
+        revision=training.revision,
     )
 
 

@@ -51,6 +51,7 @@ def from_training(training: Training) -> resources_pb2.Training:
         manifest_digest=training.manifest_digest,
         etag=str(training.revision),
         preemption_count=training.preemption_count,
+        audit_of=training.audit_of,
     )
 
 

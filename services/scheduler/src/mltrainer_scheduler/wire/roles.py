@@ -11,6 +11,7 @@ ROLES = RoleTable(
         _SERVICE + "ListTrainings": READERS,
         _SERVICE + "CancelTraining": {Role.OPERATOR, Role.PRODUCER, Role.SERVICE},
         _SERVICE + "ExplainTraining": READERS,
+        _SERVICE + "ExplainMiss": READERS,
         _SERVICE + "RenewAllocations": {Role.SERVICE},
         _SERVICE + "ListAllocations": READERS,
         _SERVICE + "ListNodes": READERS,

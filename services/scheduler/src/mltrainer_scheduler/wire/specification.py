@@ -48,6 +48,7 @@ def to_spec(message: events_pb2.TrainingRequested | resources_pb2.TrainingSpec) 
         owner=message.owner,
         labels=dict(message.labels),
         propose_alias=message.propose_alias,
+        recompute=message.recompute,
     )
 
 
@@ -68,6 +69,7 @@ def from_spec(spec: TrainingSpec) -> resources_pb2.TrainingSpec:
         owner=spec.owner,
         labels=spec.labels,
         propose_alias=spec.propose_alias,
+        recompute=spec.recompute,
     )
 
 

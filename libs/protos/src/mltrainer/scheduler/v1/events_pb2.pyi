@@ -348,6 +348,8 @@ class TrainingDeduplicated(_message.Message):
     DUPLICATE_OF_FIELD_NUMBER: _builtins.int
     COMPUTATION_KEY_FIELD_NUMBER: _builtins.int
     MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    SAVED_CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    SAVED_COST_USD_FIELD_NUMBER: _builtins.int
     training: _builtins.str
     """Format: `trainings/{training}`."""
     request_id: _builtins.str
@@ -362,6 +364,10 @@ class TrainingDeduplicated(_message.Message):
     """Key both share."""
     manifest_digest: _builtins.str
     """Digest of the manifest of that result."""
+    saved_cpu_seconds: _builtins.float
+    """CPU time that the result took, in seconds; 0 where unknown."""
+    saved_cost_usd: _builtins.float
+    """What it cost to hold the capacity for it, in USD; 0 where unknown."""
     def __init__(
         self,
         *,
@@ -372,10 +378,12 @@ class TrainingDeduplicated(_message.Message):
         duplicate_of: _builtins.str = ...,
         computation_key: _builtins.str = ...,
         manifest_digest: _builtins.str = ...,
+        saved_cpu_seconds: _builtins.float = ...,
+        saved_cost_usd: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["computation_key", b"computation_key", "duplicate_of", b"duplicate_of", "manifest_digest", b"manifest_digest", "request_id", b"request_id", "revision", b"revision", "study", b"study", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["computation_key", b"computation_key", "duplicate_of", b"duplicate_of", "manifest_digest", b"manifest_digest", "request_id", b"request_id", "revision", b"revision", "saved_cost_usd", b"saved_cost_usd", "saved_cpu_seconds", b"saved_cpu_seconds", "study", b"study", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,37 @@
+"""What results are worth, and which of them are computed again to compare."""
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a result took: CPU time, and money for all that its attempt held; 0 where unknown."""
+
+    cpu_seconds: float = 0.0
+    cost_usd: float = 0.0
+
+
+UNKNOWN_WORTH = Worth()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPolicy:
+    """Which known results are computed again.
+
+    Attributes:
+        fraction: Share of the trainings that would take a known result.
+        minimum_age_s: Younger results are not doubted.
+    """
+
+    fraction: float = 0.0
+    minimum_age_s: float = 3_600.0
+
+    def demands(self, training: str, key: str, age_s: float) -> bool:
+        """Draws by the training and its key, so that the same training is always drawn or never."""
+        drawn = hashlib.sha256(f"{training}\0{key}".encode()).digest()
+        is_drawn = int.from_bytes(drawn[:8]) < self.fraction * 2**64
+        return is_drawn and age_s >= self.minimum_age_s
+
+
+NO_AUDITS = AuditPolicy()
