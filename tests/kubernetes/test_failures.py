@@ -13,7 +13,9 @@ import yaml
 from mltrainer_common.clock import SystemClock
 from mltrainer_testkit.execution_backends import LIMITS, Program, attempt_of, place, reached, start
 from mltrainer_trainer.adapters.kubernetes.nodes import ClusterProbe
+from mltrainer_trainer.adapters.kubernetes.profile import INDEX_LABEL
 from mltrainer_trainer.application.ports import BackendUnavailableError
+from mltrainer_trainer.domain.attempt import NodeShare
 from mltrainer_trainer.domain.execution import Ended, EndReason, Executing, Starting
 from mltrainer_trainer.domain.release import NodeReport
 
@@ -163,6 +165,27 @@ async def test_the_scheduler_of_the_cluster_puts_attempts_where_ours_has_decided
 
     assert bound == ["ghost-a", "ghost-b"]
     assert isinstance(seen, Starting)  # nothing executes there
+
+
+async def test_the_workers_of_a_gang_go_where_each_was_placed(machine: Machine) -> None:
+    ghosts = ("nodes/test.ghost-d", "nodes/test.ghost-e")
+    placement = place(Program.WAIT, "gang", node=ghosts[1], limits=replace(LIMITS, workers=3))
+    placement = replace(placement, shares=(NodeShare(ghosts[1], 1), NodeShare(ghosts[0], 2)))
+    async with (
+        machine.trainer() as backend,
+        ghost(machine, "ghost-d", {}),
+        ghost(machine, "ghost-e", {}),
+    ):
+        await start(backend, placement)
+        hosts: dict[str, str] = {}
+        until = time.monotonic() + machine.patience_s
+        while len(hosts) < 3 and time.monotonic() < until:
+            await backend.observe(attempt_of(placement))
+            pods = await machine.pods(placement)
+            bound = [pod for pod in pods if pod["spec"].get("nodeName")]
+            hosts = {pod["metadata"]["labels"][INDEX_LABEL]: pod["spec"]["nodeName"] for pod in bound}
+
+    assert hosts == {"0": "ghost-e", "1": "ghost-d", "2": "ghost-d"}
 
 
 async def test_nodes_are_reported_as_they_come_and_go_and_take_their_attempts_along(machine: Machine) -> None:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from mltrainer_trainer.application.ports import ExecutionBackend, Launch, LaunchError, StaleLaunchError
-from mltrainer_trainer.domain.attempt import Attempt, AttemptLimits, AttemptState, Placement
+from mltrainer_trainer.domain.attempt import Attempt, AttemptLimits, AttemptState, NodeShare, Placement
 from mltrainer_trainer.domain.execution import Absent, Ended, EndReason, Executing, Observation, Starting
 
 MEMORY_LIMIT_BYTES = 64 << 20
@@ -32,6 +32,7 @@ class Program(StrEnum):
     HOG = f"held=$(head -c {_HOG_BYTES} /dev/zero | tr '\\0' x); while :; do sleep 0.1; done"
     CHATTER = "head -c 300000 /dev/zero | tr '\\0' x; echo; echo last words"
     SAY_THREADS = 'echo "threads=$OMP_NUM_THREADS index=${MLTRAINER_WORKER_INDEX:-0}"'
+    SAY_NODE = 'echo "node=$MLTRAINER_WORKER_NODE"'
     SAY_USER = "id; touch /written 2>&1; exit 0"
     SECOND_FAILS = (
         'trap "exit 143" TERM; sleep 2; test "$MLTRAINER_WORKER_INDEX" = 1 && exit 3; '
@@ -52,6 +53,10 @@ class Machine(Protocol):
         """Opens the backend as a trainer does that has just been started."""
         ...
 
+    def node(self) -> str:
+        """Names a node with room, as placements do."""
+        ...
+
     def living(self, placement: Placement) -> Awaitable[int]:
         """Counts workers that execute now."""
         ...
@@ -63,10 +68,6 @@ class Machine(Protocol):
 
 class ClusterMachine(Machine, Protocol):
     """A cluster whose nodes and pods can be interfered with."""
-
-    def node(self) -> str:
-        """Names a node with room, as placements do."""
-        ...
 
     def evict(self, placement: Placement) -> Awaitable[None]:
         """Has the pods of an attempt evicted, as a drain does."""
@@ -298,6 +299,21 @@ async def check_cores_bound_the_threads(machine: Machine) -> None:
     assert output.split()[-2:] == [b"threads=1", b"index=0"], output
 
 
+async def check_a_worker_knows_its_node(machine: Machine) -> None:
+    """A worker is told where it was placed, alone and in a gang."""
+    node = machine.node()
+    alone = place(Program.SAY_NODE, "placed", node=node)
+    gang = replace(
+        place(Program.SAY_NODE, "placed-gang", node=node, limits=replace(LIMITS, workers=2)),
+        shares=(NodeShare(node, 2),),
+    )
+    async with machine.trainer() as backend:
+        for placement in (alone, gang):
+            await _ended(machine, backend, placement)
+            output = (await backend.read_output(attempt_of(placement), 1000)).decode()
+            assert set(output.split()) == {f"node={node}"}, output
+
+
 async def check_output_is_bounded(machine: Machine) -> None:
     """No more is read than was asked for, and it is the end."""
     placement = place(Program.CHATTER, "chatter")
@@ -352,6 +368,7 @@ CHECKS: tuple[Check, ...] = (
     check_a_gang_starts_whole_or_not_at_all,
     check_a_gpu_of_another_type_will_not_do,
     check_cores_bound_the_threads,
+    check_a_worker_knows_its_node,
     check_output_is_bounded,
     check_a_stale_attempt_is_refused,
     check_nothing_is_left,

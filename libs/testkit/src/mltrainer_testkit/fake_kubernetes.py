@@ -23,6 +23,7 @@ from mltrainer_trainer.adapters.kubernetes.api import (
 )
 from mltrainer_trainer.adapters.kubernetes.nodes import quantity
 from mltrainer_trainer.adapters.kubernetes.profile import ORDER_ANNOTATION
+from mltrainer_trainer.domain.workers import WORKER_NODE
 
 from mltrainer_testkit.execution_backends import Program
 
@@ -39,6 +40,7 @@ _EXIT_CODES = {
     Program.FAIL: 3,
     Program.CHATTER: 0,
     Program.SAY_THREADS: 0,
+    Program.SAY_NODE: 0,
     Program.SAY_USER: 0,
     Program.HOG: 137,
 }
@@ -100,6 +102,8 @@ class FakeCluster:
         self._answer()
         if path not in self.objects:
             return None
+        if "nodeSelector" in body["spec"] and not self.objects[path]["spec"].get("schedulingGates"):
+            raise RefusedError("spec.nodeSelector: only pods that are held back may be sent elsewhere")
         return copy.deepcopy(self._put(path, _merged(self.objects[path], body)))
 
     async def delete(self, path: str, *, selector: str = "", grace_s: int | None = None) -> None:
@@ -124,7 +128,11 @@ class FakeCluster:
         """Returns what the program of a pod has said."""
         self._answer()
         found = self.objects.get(pod)
-        return _OUTPUTS.get(_program(found), "").encode() if found is not None else b""
+        if found is None:
+            return b""
+        if _program(found) is Program.SAY_NODE:
+            return f"node={_environment(found)[WORKER_NODE]}\n".encode()
+        return _OUTPUTS.get(_program(found), "").encode()
 
     async def list_page(self, collection: Collection, rest: str) -> Page:
         """Returns two objects at a time."""
@@ -216,6 +224,8 @@ class FakeCluster:
         pod = self.objects[key]
         if pod["spec"].get("nodeName") in self.silent:
             return
+        if pod["spec"].get("schedulingGates"):
+            return
         if _phase(pod) == "Pending" and not pod["spec"].get("nodeName"):
             self._bind(key, pod)
         elif _phase(pod) == "Pending":
@@ -245,6 +255,8 @@ class FakeCluster:
         required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
         expressions = required["nodeSelectorTerms"][0]["matchExpressions"] if required else []
         labels, name = node["metadata"]["labels"], node["metadata"]["name"]
+        if not pod["spec"].get("nodeSelector", {}).items() <= labels.items():
+            return False
         if any((labels.get(it["key"]) in it["values"]) != (it["operator"] == "In") for it in expressions):
             return False
         others = [self.objects[key] for key in self.objects if "/pods/" in key]
@@ -403,6 +415,17 @@ def _path_of(found: Object) -> str:
 def _requests(pod: Object) -> Mapping[str, str]:
     requests: Mapping[str, str] = pod["spec"]["containers"][0]["resources"]["requests"]
     return requests
+
+
+def _environment(pod: Object) -> Mapping[str, str]:
+    """Returns the variables of a pod that say where it is."""
+    known = {"MLTRAINER_HOST": str(pod["spec"]["nodeName"])}
+    for variable in pod["spec"]["containers"][0]["env"]:
+        text = str(variable.get("value", ""))
+        for name, value in list(known.items()):
+            text = text.replace(f"$({name})", value)
+        known.setdefault(variable["name"], text)
+    return known
 
 
 def _program(pod: Object) -> Program:

@@ -22,10 +22,10 @@ from mltrainer_testkit.execution_backends import (
 from mltrainer_testkit.fake_kubernetes import FakeCluster
 from mltrainer_trainer.adapters.kubernetes.backend import ClusterView, KubernetesBackend
 from mltrainer_trainer.adapters.kubernetes.job import job_name
-from mltrainer_trainer.adapters.kubernetes.profile import JobProfile
+from mltrainer_trainer.adapters.kubernetes.profile import INDEX_LABEL, JobProfile
 from mltrainer_trainer.application.ports import BackendUnavailableError, LaunchError
-from mltrainer_trainer.domain.attempt import Placement
-from mltrainer_trainer.domain.execution import Ended, Executing
+from mltrainer_trainer.domain.attempt import NodeShare, Placement
+from mltrainer_trainer.domain.execution import Ended, Executing, Starting
 
 PREFIX = "nodes/fake."
 PODS = "/api/v1/namespaces/ns/pods"
@@ -220,3 +220,31 @@ async def test_an_executing_job_whose_queue_takes_its_place_back_is_evicted(mach
     assert isinstance(seen, Ended)
     assert seen.reason == "EVICTED"
     assert await machine.living(placement) == 0
+
+
+async def test_the_workers_of_a_gang_go_where_each_was_placed(machine: FakeMachine) -> None:
+    shares = (NodeShare(f"{PREFIX}b", 1), NodeShare(f"{PREFIX}a", 2))
+    placement = replace(
+        place(Program.WAIT, "spread", node=f"{PREFIX}b", limits=replace(LIMITS, workers=3)), shares=shares
+    )
+    async with machine.trainer() as backend:
+        await start(backend, placement)
+        await reached(machine, backend, attempt_of(placement), Executing)
+
+    pods = [machine.cluster.objects[key] for key in machine.pods(placement)]
+    hosts = {pod["metadata"]["labels"][INDEX_LABEL]: pod["spec"]["nodeName"] for pod in pods}
+    assert hosts == {"0": "b", "1": "a", "2": "a"}
+
+
+async def test_a_trainer_that_was_restarted_sends_the_workers_on_their_way(machine: FakeMachine) -> None:
+    shares = (NodeShare(f"{PREFIX}a", 1), NodeShare(f"{PREFIX}b", 1))
+    placement = replace(
+        place(Program.WAIT, "held", node=f"{PREFIX}a", limits=replace(LIMITS, workers=2)), shares=shares
+    )
+    async with machine.trainer() as backend:
+        seen = await start(backend, placement)
+    async with machine.trainer() as backend:
+        later = await reached(machine, backend, attempt_of(placement), Executing)
+
+    assert isinstance(seen, Starting)
+    assert isinstance(later, Executing)

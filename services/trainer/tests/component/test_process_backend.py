@@ -22,7 +22,7 @@ from mltrainer_testkit.execution_backends import (
 from mltrainer_trainer.adapters.attempt_directory import directories, directory_of
 from mltrainer_trainer.adapters.process_backend import ProcessBackend
 from mltrainer_trainer.application.ports import Launch, LaunchError
-from mltrainer_trainer.domain.attempt import Placement
+from mltrainer_trainer.domain.attempt import NodeShare, Placement
 from mltrainer_trainer.domain.execution import Ended, Executing
 
 # As the real program does, it first says who it is; a worker of a gang is known to its launcher.
@@ -51,6 +51,9 @@ class ProcessMachine:
     @asynccontextmanager
     async def trainer(self) -> AsyncIterator[ProcessBackend]:
         yield self.backend()
+
+    def node(self) -> str:
+        return "nodes/local-0"
 
     async def living(self, placement: Placement) -> int:
         leader = directory_of(self.root, placement).process()
@@ -130,3 +133,15 @@ async def test_output_on_disk_is_cut_while_it_is_written(machine: ProcessMachine
 
     assert log.stat().st_size == 500
     assert log.read_bytes().endswith(b"end")
+
+
+async def test_a_gang_on_several_nodes_is_refused_by_one_machine(machine: ProcessMachine) -> None:
+    limits = replace(LIMITS, workers=2)
+    placement = replace(
+        place(Program.WAIT, "wide", limits=limits), shares=(NodeShare("nodes/a", 1), NodeShare("nodes/b", 1))
+    )
+
+    with pytest.raises(LaunchError, match="several nodes"):
+        await machine.backend().start(Launch(placement, 0, 60.0))
+
+    assert await machine.left_behind() == []

@@ -1,8 +1,8 @@
-"""Executes the workers of a gang on this machine: `python -m mltrainer_trainer.adapters.gang N PROGRAM…`.
+"""Executes the workers of a gang on this machine: `python -m mltrainer_trainer.adapters.gang NODES PROGRAM…`.
 
-The last argument is the directory of the attempt. All workers are children of this process and members of its
-group, so whoever ends the group ends the gang. The first worker that fails takes the others with it; the gang
-succeeds once all have.
+NODES names the node of each worker, with commas. The last argument is the directory of the attempt. All
+workers are children of this process and members of its group, so whoever ends the group ends the gang. The
+first worker that fails takes the others with it; the gang succeeds once all have.
 """
 
 import os
@@ -14,16 +14,16 @@ from pathlib import Path
 
 from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
 from mltrainer_trainer.adapters.processes import ProcessId, start_mark
-from mltrainer_trainer.domain.workers import WORKER_COUNT, WORKER_INDEX
+from mltrainer_trainer.domain.workers import WORKER_COUNT, WORKER_INDEX, WORKER_NODE
 
 
-def run_gang(count: int, program: Sequence[str]) -> int:
+def run_gang(nodes: Sequence[str], program: Sequence[str]) -> int:
     """Returns the exit code of the first worker that failed, or 0."""
     workers = {}
     try:
-        for index in range(count):
-            environment = {**os.environ, WORKER_INDEX: str(index), WORKER_COUNT: str(count)}
-            worker = subprocess.Popen(program, env=environment)
+        for index, node in enumerate(nodes):
+            facts = {WORKER_INDEX: str(index), WORKER_COUNT: str(len(nodes)), WORKER_NODE: node}
+            worker = subprocess.Popen(program, env={**os.environ, **facts})
             workers[worker.pid] = worker
     except OSError as error:
         sys.stderr.write(f"the gang cannot start: {error}\n")
@@ -50,4 +50,4 @@ if __name__ == "__main__":
     AttemptDirectory(Path(sys.argv[-1])).write_process(ProcessId(os.getpid(), start_mark(os.getpid()) or ""))
     # The group is asked to end as a whole; the workers decide what that means, this process waits for them.
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
-    sys.exit(run_gang(int(sys.argv[1]), sys.argv[2:]))
+    sys.exit(run_gang(sys.argv[1].split(","), sys.argv[2:]))

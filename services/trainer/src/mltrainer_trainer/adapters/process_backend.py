@@ -28,6 +28,7 @@ from mltrainer_trainer.adapters.processes import (
 from mltrainer_trainer.application.ports import Launch, LaunchError, StaleLaunchError
 from mltrainer_trainer.domain.attempt import Attempt, AttemptLimits, Placement, Usage
 from mltrainer_trainer.domain.execution import Absent, Ended, EndReason, Executing, Observation
+from mltrainer_trainer.domain.workers import WORKER_NODE
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -73,12 +74,14 @@ class ProcessBackend:
             return self._look(directory, known)
         if highest_token(self.root, placement.training) > placement.fencing_token:
             raise StaleLaunchError(f"a later attempt of {placement.training} was started before")
+        if len(set(placement.worker_nodes)) > 1:
+            raise LaunchError("a gang on several nodes needs a cluster that executes it, such as Kubernetes")
         devices = self._free_devices(placement.limits)
         try:
             directory.create(self.encode_order(launch), devices)
             pid = spawn(
                 self._arguments(placement, directory),
-                self._environment(placement.limits, devices),
+                {**self._environment(placement.limits, devices), WORKER_NODE: placement.node},
                 directory.log_file,
             )
         except OSError as error:
@@ -98,7 +101,7 @@ class ProcessBackend:
             sys.executable,
             "-m",
             "mltrainer_trainer.adapters.gang",
-            str(placement.limits.workers),
+            ",".join(placement.worker_nodes or (placement.node,) * placement.limits.workers),
             *program,
         )
 

@@ -83,6 +83,14 @@ class Placement:
     shares: tuple[NodeShare, ...] = ()
 
     @property
+    def worker_nodes(self) -> tuple[str, ...]:
+        """Node of each worker by its index; empty where nobody has said where the workers of a gang go."""
+        if self.limits.workers == 1:
+            return (self.node,)
+        nodes = tuple(share.node for share in self.shares for _ in range(share.workers))
+        return nodes if len(nodes) == self.limits.workers else ()
+
+    @property
     def attempt(self) -> str:
         """Name of the attempt."""
         return f"{self.training}/attempts/{self.number}"

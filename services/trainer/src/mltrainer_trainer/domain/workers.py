@@ -5,3 +5,6 @@ WORKER_INDEX = "MLTRAINER_WORKER_INDEX"
 
 WORKER_COUNT = "MLTRAINER_WORKER_COUNT"
 """Environment variable with the number of workers."""
+
+WORKER_NODE = "MLTRAINER_WORKER_NODE"
+"""Environment variable with the node of a worker, as placements name it."""

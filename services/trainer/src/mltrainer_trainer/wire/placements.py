@@ -8,7 +8,7 @@ from mltrainer.scheduler.v1.resources_pb2 import SPOT_POLICY_NEVER
 
 from mltrainer_trainer.application.accept_placement import AcceptPlacement
 from mltrainer_trainer.application.preempt_attempt import PreemptAttempt
-from mltrainer_trainer.domain.attempt import AttemptLimits, Placement
+from mltrainer_trainer.domain.attempt import AttemptLimits, NodeShare, Placement
 from mltrainer_trainer.domain.errors import InvalidFieldError
 
 # The name becomes part of a path.
@@ -48,6 +48,7 @@ def to_accept_placement(message: TrainingPlaced, event_id: str, traceparent: str
         ),
         traceparent=traceparent or "",
         queue=spec.queue or "default",
+        shares=tuple(NodeShare(share.node, share.workers) for share in message.shares),
     )
     return AcceptPlacement(event_id, placement)
 

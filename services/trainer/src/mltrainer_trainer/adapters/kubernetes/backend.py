@@ -13,7 +13,7 @@ from mltrainer_trainer.adapters.kubernetes.api import (
     RefusedError,
     UnavailableError,
 )
-from mltrainer_trainer.adapters.kubernetes.job import identity, job_name, render_job, training_label
+from mltrainer_trainer.adapters.kubernetes.job import identity, job_name, release, render_job, training_label
 from mltrainer_trainer.adapters.kubernetes.profile import JobProfile
 from mltrainer_trainer.adapters.kubernetes.reflector import Reflector
 from mltrainer_trainer.adapters.kubernetes.state import Verdict, heard_nodes, is_finished, judge, waited_s
@@ -23,7 +23,6 @@ from mltrainer_trainer.domain.execution import Absent, Ended, EndReason, Observa
 
 NODES = Collection("/api/v1/nodes")
 _JOB_OF_POD = "batch.kubernetes.io/job-name"
-_INDEX_OF_POD = "batch.kubernetes.io/job-completion-index"
 _REMEMBERED_PODS = 10_000
 _LOG_LINES = 200
 
@@ -117,6 +116,7 @@ class KubernetesBackend:
         return await self._judge(job)
 
     async def _judge(self, job: Object) -> Observation:
+        await self._release(job)
         judged = self._look(job, self.view.pods_of(job), self.view.nodes)
         if not isinstance(judged, Verdict):
             return judged
@@ -124,6 +124,13 @@ class KubernetesBackend:
         pods = await self._list(Collection(self._paths.pods, f"{_JOB_OF_POD}={job['metadata']['name']}"))
         confirmed = self._look(job, pods, await self._list(NODES))
         return await self._end(job, confirmed) if isinstance(confirmed, Verdict) else confirmed
+
+    async def _release(self, job: Object) -> None:
+        """Lets workers begin that were held back, each on its own host; doing so again changes nothing."""
+        hosts = job["metadata"]["annotations"].get(names.HOSTS_ANNOTATION, "").split(",")
+        for pod in self.view.pods_of(job):
+            if (change := release(pod, hosts)) is not None:
+                await self.api.patch(f"{self._paths.pods}/{pod['metadata']['name']}", change)
 
     def _look(self, job: Object, pods: Sequence[Object], nodes: Iterable[Object]) -> Observation | Verdict:
         waited = waited_s(job, self.clock.now())
@@ -182,7 +189,7 @@ class KubernetesBackend:
         """Returns the end of what the first worker has written; empty where nothing is left."""
         job = await self._job(attempt)
         pods = self.view.pods_of(job) if job is not None else []
-        first = [pod for pod in pods if pod["metadata"].get("labels", {}).get(_INDEX_OF_POD, "0") == "0"]
+        first = [pod for pod in pods if pod["metadata"].get("labels", {}).get(names.INDEX_LABEL, "0") == "0"]
         if not first:
             return b""
         output = await self.api.read_log(f"{self._paths.pods}/{first[0]['metadata']['name']}", _LOG_LINES)

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mltrainer_trainer.adapters.attempt_directory import ORDER_TEXT
@@ -10,11 +10,12 @@ from mltrainer_trainer.adapters.kubernetes import profile as names
 from mltrainer_trainer.adapters.kubernetes.profile import JobProfile
 from mltrainer_trainer.application.ports import LaunchError
 from mltrainer_trainer.domain.attempt import AttemptLimits, Placement
-from mltrainer_trainer.domain.workers import WORKER_COUNT, WORKER_INDEX
+from mltrainer_trainer.domain.workers import WORKER_COUNT, WORKER_INDEX, WORKER_NODE
 
 # The API server refuses objects whose annotations are longer than this together.
 _LONGEST_ORDER_BYTES = 240 * 1024
 _INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+_HOST = "MLTRAINER_HOST"
 _UNREACHABLE = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
 
 Object = dict[str, Any]
@@ -49,7 +50,7 @@ def render_job(placement: Placement, order: bytes, profile: JobProfile) -> Objec
         raise LaunchError(
             f"the order has {len(order)} bytes, more than a pod can be given: name fewer symbols"
         )
-    labels = _labels(placement, profile)
+    labels, hosts = _labels(placement, profile), worker_hosts(placement, profile)
     workers = placement.limits.workers
     spec = {
         "completionMode": "Indexed",
@@ -65,16 +66,42 @@ def render_job(placement: Placement, order: bytes, profile: JobProfile) -> Objec
         "suspend": bool(profile.queue),
         "template": {
             "metadata": {"labels": labels, "annotations": {names.ORDER_ANNOTATION: text}},
-            "spec": _join(_pod(placement, profile), profile.pod),
+            "spec": _join(_pod(placement, profile) | _gates(hosts), profile.pod),
         },
     }
     metadata = {
         "name": job_name(placement, profile.owner),
         "namespace": profile.namespace,
         "labels": labels | _kueue_labels(placement, profile),
-        "annotations": {names.IDENTITY_ANNOTATION: identity(placement)},
+        "annotations": {
+            names.IDENTITY_ANNOTATION: identity(placement),
+            names.HOSTS_ANNOTATION: ",".join(hosts),
+        },
     }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def worker_hosts(placement: Placement, profile: JobProfile) -> tuple[str, ...]:
+    """Returns the host of each worker by its index; empty where they were not placed on this cluster."""
+    nodes = placement.worker_nodes
+    if not all(node.startswith(profile.node_prefix) for node in nodes):
+        return ()
+    return tuple(node.removeprefix(profile.node_prefix) for node in nodes)
+
+
+def release(pod: Object, hosts: Sequence[str]) -> Object | None:
+    """Returns what lets a held worker go to its own host; None where it is not held."""
+    gates = pod["spec"].get("schedulingGates") or []
+    index = int(pod["metadata"].get("labels", {}).get(names.INDEX_LABEL, "0"))
+    if names.PLACEMENT_GATE not in {gate["name"] for gate in gates} or index >= len(hosts):
+        return None
+    others = [gate for gate in gates if gate["name"] != names.PLACEMENT_GATE]
+    return {"spec": {"schedulingGates": others, "nodeSelector": {names.HOSTNAME_LABEL: hosts[index]}}}
+
+
+def _gates(hosts: Sequence[str]) -> Object:
+    """Holds the workers of a gang back whose hosts differ: the pods of a job are alike until released."""
+    return {"schedulingGates": [{"name": names.PLACEMENT_GATE}]} if len(set(hosts)) > 1 else {}
 
 
 # The condition of the job keeps what the rules say after the pods are gone.
@@ -149,6 +176,8 @@ def _container(placement: Placement, profile: JobProfile) -> Object:
             *environment,
             {"name": WORKER_INDEX, "valueFrom": {"fieldRef": {"fieldPath": _INDEX_ANNOTATION}}},
             {"name": WORKER_COUNT, "value": str(placement.limits.workers)},
+            {"name": _HOST, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": WORKER_NODE, "value": f"{profile.node_prefix}$({_HOST})"},
             {"name": "OMP_NUM_THREADS", "value": str(max(1, int(placement.limits.cpus)))},
             {"name": "POLARS_MAX_THREADS", "value": str(max(1, int(placement.limits.cpus)))},
         ],
@@ -179,10 +208,9 @@ def _resources(limits: AttemptLimits, profile: JobProfile) -> Object:
 
 def _node_affinity(placement: Placement, profile: JobProfile) -> Object:
     limits, labels = placement.limits, profile.labels
-    required = []
-    host = placement.node.removeprefix(profile.node_prefix)
-    if host != placement.node and limits.workers == 1:
-        required.append({"key": names.HOSTNAME_LABEL, "operator": "In", "values": [host]})
+    required: list[Object] = []
+    if hosts := sorted(set(worker_hosts(placement, profile))):
+        required.append({"key": names.HOSTNAME_LABEL, "operator": "In", "values": hosts})
     if limits.gpus and limits.gpu_type:
         required.append({"key": labels.gpu_type, "operator": "In", "values": [limits.gpu_type]})
     if not limits.allows_spot:
