@@ -2,7 +2,8 @@
 
 `fake_broker`, `manual_clock`; `kafka` (bootstrap servers of a real broker, once per session);
 `postgres_server_url`; `postgres_url` (an empty database); `database_url` (an empty database: the test runs on
-SQLite and on PostgreSQL); `kubernetes_cluster` (a real control plane and node, once per session).
+SQLite and on PostgreSQL); `redis` (an empty server of the test's own); `kubernetes_cluster` (a real control
+plane and node, once per session).
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mltrainer_testkit.clocks import ManualClock
     from mltrainer_testkit.fake_broker import FakeBroker
     from mltrainer_testkit.kubernetes import Cluster
+    from mltrainer_testkit.redis import RedisServer
 
 
 @pytest.fixture
@@ -69,6 +71,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/test.db"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator["RedisServer"]:
+    """Gives an empty Redis server that the test may kill; skips, with the reason, where there is none."""
+    from mltrainer_testkit.redis import RedisNotFoundError, redis_server
+
+    try:
+        with redis_server(tmp_path_factory.mktemp("redis")) as server:
+            yield server
+    except RedisNotFoundError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

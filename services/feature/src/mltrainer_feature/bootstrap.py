@@ -1,5 +1,6 @@
 """Puts feature together."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -7,6 +8,7 @@ from mltrainer.feature.v1.events_pb2 import FeaturesMaterialized, ViewRevised
 from mltrainer.feature.v1.feature_service_pb2_grpc import add_FeatureServiceServicer_to_server
 from mltrainer_common.content_store import ContentStore
 from mltrainer_common.database import Database, open_database, retry_conflicts
+from mltrainer_common.errors import StartupError
 from mltrainer_common.migrations import migrate
 from mltrainer_common.service import ServiceContext, ServiceParts
 from mltrainer_common.settings import PlatformSettings, default_database_url
@@ -19,6 +21,8 @@ from mltrainer_messaging.transactions import EventTransactions
 
 from mltrainer_feature.adapters.files import StoredFiles
 from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
+from mltrainer_feature.adapters.redis_connection import RedisAddress, RedisConnection
+from mltrainer_feature.adapters.redis_rows import RedisOnlineRows, RedisOnlineStore
 from mltrainer_feature.adapters.registry_file import ServedSchemas
 from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_feature.application.datasets import (
@@ -28,14 +32,21 @@ from mltrainer_feature.application.datasets import (
 )
 from mltrainer_feature.application.import_bars import ImportBarsHandler, RunNextImport
 from mltrainer_feature.application.open_store import OpenStoreHandler
+from mltrainer_feature.application.ports import OnlineRows, OnlineStore
 from mltrainer_feature.application.queries import Queries
 from mltrainer_feature.application.read_online import ReadOnlineHandler
 from mltrainer_feature.application.record_bars import RecordBarsHandler
 from mltrainer_feature.application.wakeup import Wakeup
+from mltrainer_feature.domain.errors import UnreadableRegistryError
 from mltrainer_feature.entrypoints.events import consumer_group
 from mltrainer_feature.entrypoints.feast_api import FeastServingApi, add_feast_api
 from mltrainer_feature.entrypoints.grpc_api import FeatureApi, FeatureUseCases
-from mltrainer_feature.entrypoints.workers import follow_online_rows, run_imports, write_datasets
+from mltrainer_feature.entrypoints.workers import (
+    follow_online_rows,
+    follow_registry,
+    run_imports,
+    write_datasets,
+)
 from mltrainer_feature.settings import FeatureSettings
 from mltrainer_feature.wire.errors import to_rpc_error
 from mltrainer_feature.wire.events import to_message
@@ -82,16 +93,15 @@ class _FeatureParts:
         market_clock = context.market_clock
         files = _files(context.platform, settings)
         self._instance = context.platform.instance
-        own_schema = read_schema(REGISTRY_FILE.read_bytes())
-        self._schemas = ServedSchemas(own_schema, None)
-        self._online = CachedOnlineRows(unit_of_work, RowLayout(own_schema))
+        online = _OnlineParts.make(context, settings, unit_of_work)
+        self._online, self._schemas = online.rows, online.schemas
         self._dataset_wakeup, self._import_wakeup = Wakeup(), Wakeup()
         delay = timedelta(seconds=settings.decision_delay_s)
         self._open_store = OpenStoreHandler(unit_of_work, self._online, delay)
         self._record_bars = RecordBarsHandler(unit_of_work, self._online, market_clock)
         self._write_dataset = WriteNextDataset(unit_of_work, files)
         self._run_import = RunNextImport(unit_of_work, files, self._online, market_clock)
-        self._read_online = ReadOnlineHandler(self._online, market_clock, StoredTimes())
+        self._read_online = ReadOnlineHandler(online.store, market_clock, StoredTimes())
         self._use_cases = FeatureUseCases(
             CreateDatasetHandler(unit_of_work, context.clock, market_clock, self._dataset_wakeup),
             CancelDatasetHandler(unit_of_work),
@@ -104,6 +114,10 @@ class _FeatureParts:
         cls, context: ServiceContext, settings: FeatureSettings, unit_of_work: SqlUnitOfWorkFactory
     ) -> "_FeatureParts":
         parts = cls(context, settings, unit_of_work)
+        try:
+            await parts._schemas.refresh()
+        except UnreadableRegistryError as error:
+            raise StartupError(f"MLTRAINER_FEATURE_ONLINE_REGISTRY: {error}") from error
         await retry_conflicts(parts._open_store.__call__)
         return parts
 
@@ -122,8 +136,37 @@ class _FeatureParts:
                 "datasets": lambda: write_datasets(self._write_dataset, self._dataset_wakeup),
                 "imports": lambda: run_imports(self._run_import, self._import_wakeup),
                 "online": lambda: follow_online_rows(self._online),
+                "registry": lambda: follow_registry(self._schemas),
             },
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _OnlineParts:
+    """Where online rows are kept, who brings them there, and what of them can be read."""
+
+    store: OnlineStore
+    rows: OnlineRows
+    schemas: ServedSchemas
+
+    @classmethod
+    def make(
+        cls, context: ServiceContext, settings: FeatureSettings, unit_of_work: SqlUnitOfWorkFactory
+    ) -> "_OnlineParts":
+        own = read_schema(REGISTRY_FILE.read_bytes())
+        schemas = ServedSchemas(own, settings.online_registry)
+        if settings.redis_url is not None:
+            try:
+                connection = RedisConnection(RedisAddress.parse(settings.redis_url.get_secret_value()))
+            except ValueError as error:
+                raise StartupError(f"MLTRAINER_FEATURE_REDIS_URL: {error}") from error
+            context.stack.push_async_callback(connection.close)
+            rows = RedisOnlineRows(unit_of_work, RowLayout(own), connection)
+            return cls(RedisOnlineStore(connection), rows, schemas)
+        if settings.online_registry is not None:
+            raise StartupError("MLTRAINER_FEATURE_ONLINE_REGISTRY needs MLTRAINER_FEATURE_REDIS_URL")
+        cached = CachedOnlineRows(unit_of_work, RowLayout(own))
+        return cls(cached, cached, schemas)
 
 
 def _files(platform: PlatformSettings, settings: FeatureSettings) -> StoredFiles:

@@ -1,6 +1,8 @@
 """Reads the service's own settings, once, in `__main__`."""
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -9,6 +11,9 @@ class FeatureSettings(BaseSettings):
 
     Attributes:
         database_url: SQLite in the data directory by default.
+        redis_url: Online store, `redis://[user:password@]host[:port][/database]` or `rediss://…`; by default
+            rows are read from the memory of the process.
+        online_registry: A Feast registry (file) whose views are served online too, from the same Redis.
         artifact_url: Directory or fsspec URL of the artifact store; `<data_directory>/artifacts` by default.
         bar_close_offset_s: Close of a bar after midnight UTC, for files that give dates only.
         decision_delay_s: How long after a bar's close a row is decided; changing it computes all rows again.
@@ -18,6 +23,8 @@ class FeatureSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MLTRAINER_FEATURE_", frozen=True, extra="ignore")
 
     database_url: str | None = None
+    redis_url: SecretStr | None = None
+    online_registry: Path | None = None
     artifact_url: str | None = None
     bar_close_offset_s: int = Field(default=75_600, ge=0, lt=86_400)
     decision_delay_s: int = Field(default=43_200, ge=0, le=864_000)

@@ -100,6 +100,18 @@ class SchemaSource(Protocol):
         ...
 
 
+class ChangingSchemas(SchemaSource, Protocol):
+    """Follows definitions that others change."""
+
+    async def refresh(self) -> None:
+        """Takes over what has changed.
+
+        Raises:
+            UnreadableRegistryError: What has changed cannot be served.
+        """
+        ...
+
+
 class PlanCache(Generic[_T]):
     """Remembers what was made of a list of features until the schema changes."""
 

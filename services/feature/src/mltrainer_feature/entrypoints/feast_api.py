@@ -1,4 +1,4 @@
-"""Answers Feast's `feast.serving.ServingService`, and the same reads under the name that `feast listen` uses."""
+"""Answers Feast's `feast.serving.ServingService`, and the same reads under the name of `feast listen`."""
 
 from typing import Any
 

@@ -9,9 +9,10 @@ from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailable
 
 from mltrainer_feature.application.datasets import WriteNextDataset
 from mltrainer_feature.application.import_bars import RunNextImport
+from mltrainer_feature.application.online_plans import ChangingSchemas
 from mltrainer_feature.application.ports import OnlineRows
 from mltrainer_feature.application.wakeup import Wakeup
-from mltrainer_feature.domain.errors import FeatureServiceError
+from mltrainer_feature.domain.errors import FeatureServiceError, UnreadableRegistryError
 
 # Work may also be left by another replica, or by this process before it was killed.
 _POLL_S = 1.0
@@ -62,6 +63,20 @@ async def follow_online_rows(online: OnlineRows) -> None:
             await online.refresh()
         except _PASSING as error:
             _log.warning("online_refresh_failed", error=repr(error))
+
+
+async def follow_registry(schemas: ChangingSchemas) -> None:
+    """Serves what a changed registry says; what cannot be read leaves everything as it was."""
+    problem = ""
+    while True:
+        await asyncio.sleep(_POLL_S)
+        try:
+            await schemas.refresh()
+            problem = ""
+        except UnreadableRegistryError as error:
+            if str(error) != problem:
+                _log.warning("registry_unreadable", error=str(error))
+            problem = str(error)
 
 
 async def _work(
