@@ -1,0 +1,53 @@
+"""Settings of what attempts take over from earlier ones."""
+
+import hashlib
+import time
+from pathlib import Path
+
+from mltrainer_common.settings import PlatformSettings
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mltrainer_trainer.adapters.fit_results import FileFitResults
+from mltrainer_trainer.domain.recall import Recall
+from mltrainer_trainer.domain.release import CodeIdentity
+
+
+class ReuseSettings(BaseSettings):
+    """Settings of reuse, prefix `MLTRAINER_TRAINER_REUSE_`.
+
+    Attributes:
+        enabled: Whether fits are kept and recalled.
+        folder: Where they are; `trainer/fits` in the data directory by default.
+        limit_bytes: What they may take; the least useful are forgotten first.
+        audit_fraction: Share of recalled fits that are computed again to compare.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MLTRAINER_TRAINER_REUSE_", frozen=True, extra="ignore")
+
+    enabled: bool = True
+    folder: Path | None = None
+    limit_bytes: int = Field(default=2 << 30, ge=0)
+    audit_fraction: float = Field(default=0.01, ge=0.0, le=1.0)
+
+    def results(self, platform: PlatformSettings) -> FileFitResults:
+        """Returns where fits are kept."""
+        return FileFitResults(self.folder or platform.data_directory / "trainer" / "fits")
+
+
+def make_recall(platform: PlatformSettings, code: CodeIdentity, salt: str) -> Recall | None:
+    """Puts reuse together; None where it is switched off."""
+    settings = ReuseSettings()
+    if not settings.enabled:
+        return None
+    results = settings.results(platform)
+    results.prune(settings.limit_bytes, time.time())
+    fraction = settings.audit_fraction
+    context = {"code_digest": code.code_digest, "environment_digest": code.environment_digest}
+    return Recall(results, context, lambda key: is_sampled(key, salt, fraction), time.process_time)
+
+
+def is_sampled(key: str, salt: str, fraction: float) -> bool:
+    """Draws a share of all keys, another one for every salt."""
+    drawn = hashlib.sha256(f"{salt}\0{key}".encode()).digest()
+    return int.from_bytes(drawn[:8]) < fraction * 2**64
