@@ -82,10 +82,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Pairs the engine that writes with the engine that reads."""
+    """Pairs the engine that writes with the engine that reads.
+
+    Attributes:
+        single: Writes as well; where it can, it commits each statement by itself.
+    """
 
     writer: AsyncEngine
     reader: AsyncEngine
+    single: AsyncEngine
 
     @property
     def dialect(self) -> DatabaseDialect:
@@ -113,12 +118,9 @@ class Database:
     @asynccontextmanager
     async def single_statement(self) -> AsyncIterator[AsyncConnection]:
         """Opens a connection for one statement, which commits without round trips of its own."""
-        if self.dialect is DatabaseDialect.SQLITE:
-            async with self.transaction() as connection:
-                yield connection
-            return
-        async with _connection(self.writer.execution_options(isolation_level="AUTOCOMMIT")) as connection:
+        async with _connection(self.single) as connection:
             yield connection
+            await connection.commit()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
@@ -207,7 +209,8 @@ def _create(url: URL) -> Database:
         # REPEATABLE READ turns a lost update into DatabaseConflictError; the default is silent about it.
         writer = create_async_engine(url, isolation_level="REPEATABLE READ")
         _test_rested_connections(writer)
-        return Database(writer, writer.execution_options(postgresql_readonly=True))
+        reader = writer.execution_options(postgresql_readonly=True)
+        return Database(writer, reader, writer.execution_options(isolation_level="AUTOCOMMIT"))
     path = Path(url.database or "")
     if not url.database or url.database == ":memory:":
         raise ValueError("SQLite needs a file: two engines do not see one in-memory database")
@@ -215,7 +218,8 @@ def _create(url: URL) -> Database:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unavailable(url, error) from error
-    return Database(_sqlite_engine(url, is_writer=True), _sqlite_engine(url, is_writer=False))
+    writer = _sqlite_engine(url, is_writer=True)
+    return Database(writer, _sqlite_engine(url, is_writer=False), writer)
 
 
 def _test_rested_connections(engine: AsyncEngine) -> None:

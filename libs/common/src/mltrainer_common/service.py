@@ -35,6 +35,9 @@ from mltrainer_common.tokens import TokenIssuer, TokenVerifier, load_or_create_t
 
 _ANNOUNCE_INTERVAL_S = 5.0
 _CANCEL_AGAIN_S = 1.0
+# By default Python looks for cycles whenever there are 700 more objects than before: a tenth of the time of a
+# service whose calls hold many for a moment.
+_GARBAGE_THRESHOLDS = (20_000, 10, 10)
 _log = structlog.get_logger()
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -153,6 +156,7 @@ async def _run(
         # again is what the slowest calls would wait for.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*_GARBAGE_THRESHOLDS)
         await stopped.wait()
 
 

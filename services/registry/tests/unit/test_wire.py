@@ -4,10 +4,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 from mltrainer.registry.v1 import registry_service_pb2 as api
 from mltrainer.trainer.v1.events_pb2 import AttemptFailed, AttemptStarted
+from mltrainer.trainer.v1.resources_pb2 import Lineage
 from mltrainer_common.authorization import Role, unlisted_methods
 from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailableError
 from mltrainer_registry.domain import errors
@@ -17,7 +19,9 @@ from mltrainer_registry.domain.names import VersionName
 from mltrainer_registry.domain.versions import ModelVersion, VersionState
 from mltrainer_registry.wire import events, requests
 from mltrainer_registry.wire.errors import to_rpc_error
+from mltrainer_registry.wire.results import decode_lineage
 from mltrainer_registry.wire.roles import ROLES
+from mltrainer_registry.wire.times import from_timestamp, to_timestamp
 
 SERVICE = api.DESCRIPTOR.services_by_name["RegistryService"]
 EXAMPLES: dict[str, Any] = {
@@ -143,3 +147,25 @@ def test_a_version_keeps_the_report_of_its_attempt(attempts: Any) -> None:
     assert message.version.lineage == event.lineage  # type: ignore[attr-defined] # the union is a Message
     assert message.version.target == event.spec.target  # type: ignore[attr-defined] # the union is a Message
     assert (command.model, command.propose_alias, command.result.metric("r2")) == ("vol5", "champion", 0.25)
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_time_survives_as_timestamp(time: datetime) -> None:
+    reference = Timestamp()
+    reference.FromDatetime(time)
+
+    encoded = to_timestamp(time)
+
+    assert encoded == reference
+    assert from_timestamp(encoded, "as_of") == time
+
+
+@pytest.mark.parametrize("seconds", [2**62, -(2**62), 10**12])
+def test_a_time_outside_of_the_calendar_is_refused(seconds: int) -> None:
+    with pytest.raises(errors.InvalidFieldError, match="as_of"):
+        from_timestamp(Timestamp(seconds=seconds), "as_of")
+
+
+def test_a_lineage_with_a_nul_character_is_refused() -> None:
+    with pytest.raises(errors.InvalidFieldError, match="code_digest"):
+        decode_lineage(Lineage(code_digest="a\0b"))

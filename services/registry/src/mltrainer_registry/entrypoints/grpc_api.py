@@ -93,7 +93,7 @@ class RegistryApi(GovernanceMethods, SearchMethods):
         """Returns where an alias points, or pointed at a time."""
         if not request.HasField("as_of"):
             return self._aliases.answer(request.name)
-        as_of_time = from_timestamp(request.as_of)
+        as_of_time = from_timestamp(request.as_of, "as_of")
         return wire.encode_alias(await self._use.get_alias(parse_alias(request.name), as_of_time))
 
     async def MoveAlias(self, request: api.MoveAliasRequest, context: Any) -> resources.Alias:

@@ -78,7 +78,9 @@ def _tested(report: trainer.AttemptResult) -> str:
     folds = next((row.folds for row in report.leaderboard if row.chosen), ())
     if not folds:
         return "unknown"
-    first, last = (from_timestamp(it) for it in (folds[0].first_test_time, folds[-1].last_test_time))
+    first, last = (
+        from_timestamp(it, "report") for it in (folds[0].first_test_time, folds[-1].last_test_time)
+    )
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, walk-forward in {len(folds)} folds"
 
 

@@ -67,14 +67,17 @@ def to_create_version(request: api.CreateModelVersionRequest) -> CreateVersion:
 
 
 def _origin(origin: resources.Origin) -> ImportOrigin:
+    field = "model_version.origin"
     decoded = ImportOrigin(
         source=origin.source,
         version=origin.version,
-        create_time=from_timestamp(origin.create_time) if origin.HasField("create_time") else None,
+        create_time=from_timestamp(origin.create_time, "model_version.origin.create_time")
+        if origin.HasField("create_time")
+        else None,
         format=origin.format,
         attributes=tuple(sorted(origin.attributes.items())),
     )
-    return check_origin(decoded, "model_version.origin")
+    return check_origin(decoded, field)
 
 
 def to_archive_version(request: api.ArchiveModelVersionRequest) -> ArchiveVersion:

@@ -22,6 +22,9 @@ from mltrainer_registry.domain.versions import Lineage, Model, ModelVersion, Tar
 from mltrainer_registry.wire.governance import encode_policy, encode_promotion
 from mltrainer_registry.wire.times import to_timestamp
 
+# A version is encoded for its event and its answers; while it is held here, its id is nobody else's.
+_MAX_ENCODED = 256
+_encoded: dict[int, tuple[ModelVersion, resources.ModelVersion]] = {}
 _STATES = {
     VersionState.ACTIVE: resources.ModelVersion.STATE_ACTIVE,
     VersionState.ARCHIVED: resources.ModelVersion.STATE_ARCHIVED,
@@ -43,7 +46,16 @@ def encode_model(model: Model) -> resources.Model:
 
 
 def encode_version(version: ModelVersion) -> resources.ModelVersion:
-    """Encodes a version."""
+    """Encodes a version, or returns what it was encoded to before: nobody may change that message."""
+    held = _encoded.get(id(version))
+    if held is None:
+        held = _encoded[id(version)] = (version, _encode_version(version))
+        if len(_encoded) > _MAX_ENCODED:
+            del _encoded[next(iter(_encoded))]
+    return held[1]
+
+
+def _encode_version(version: ModelVersion) -> resources.ModelVersion:
     return resources.ModelVersion(
         name=str(version.name),
         number=version.name.number,

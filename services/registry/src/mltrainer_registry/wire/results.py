@@ -28,7 +28,7 @@ def decode_lineage(lineage: trainer.Lineage) -> Lineage:
         code_digest=lineage.code_digest,
         environment_digest=lineage.environment_digest,
         computation_key=lineage.computation_key,
-        as_of_time=from_timestamp(lineage.as_of) if lineage.HasField("as_of") else None,
+        as_of_time=from_timestamp(lineage.as_of, "lineage.as_of") if lineage.HasField("as_of") else None,
         parent_version=_parent(lineage.parent_version),
     )
 
@@ -71,6 +71,8 @@ def _name(kind: Any, number: int, field: str) -> str:
 
 
 def _check_texts(lineage: trainer.Lineage) -> None:
+    if b"\0" not in lineage.SerializeToString():
+        return
     for field, value in lineage.ListFields():
         texts = [value] if isinstance(value, str) else value if field.name == "feature_view_versions" else ()
         if any("\0" in text for text in texts):
