@@ -26,7 +26,14 @@ from mltrainer.registry.v1.registry_service_pb2_grpc import (
     add_RegistryServiceServicer_to_server,
 )
 from mltrainer.scheduler.v1.events_pb2 import TrainingPlaced
-from mltrainer.scheduler.v1.resources_pb2 import Allocation, Budget, Evaluation, Search, TrainingSpec
+from mltrainer.scheduler.v1.resources_pb2 import (
+    Allocation,
+    Budget,
+    Evaluation,
+    Resources,
+    Search,
+    TrainingSpec,
+)
 from mltrainer.scheduler.v1.scheduler_service_pb2 import RenewAllocationsRequest, RenewAllocationsResponse
 from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import (
     SchedulerServiceServicer,
@@ -214,7 +221,12 @@ class Stage:
         return event
 
 
-def training_spec(models: tuple[str, ...] = ("persistence",), cpu_seconds: float = 600) -> TrainingSpec:
+def training_spec(
+    models: tuple[str, ...] = ("persistence",),
+    cpu_seconds: float = 600,
+    max_trials: int = 0,
+    checkpoint_interval_s: float = 0.0,
+) -> TrainingSpec:
     """Asks for the walk-forward evaluation of the last year."""
     spec = TrainingSpec(
         study="studies/vol5",
@@ -222,8 +234,9 @@ def training_spec(models: tuple[str, ...] = ("persistence",), cpu_seconds: float
         symbols=["AAA", "BBB", "CCC"],
         feature_views=["volatility"],
         evaluation=Evaluation(refit_interval_bars=120, embargo_bars=5),
-        search=Search(models=models, max_trials=len(models), seed=7),
+        search=Search(models=models, max_trials=max_trials or len(models), seed=7),
         budget=Budget(cpu_seconds=cpu_seconds),
+        resources=Resources(checkpoint_interval_s=checkpoint_interval_s),
     )
     spec.evaluation.first_test_time.FromDatetime(AS_OF - timedelta(days=360))
     return spec

@@ -21,8 +21,11 @@ from mltrainer_trainer.adapters.processes import own_usage
 from mltrainer_trainer.application.execute_attempt import Dataset, Lineage, Outcome
 from mltrainer_trainer.application.report_attempt import Permission
 from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure
+from mltrainer_trainer.domain.checkpoints import FinishedStep, SearchProgress
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
+from mltrainer_trainer.wire.events import from_search
 from mltrainer_trainer.wire.outcome import to_lineage, to_result
+from mltrainer_trainer.wire.reports import from_step, to_step
 
 if TYPE_CHECKING:  # exists in the type stubs only
     from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceAsyncStub
@@ -90,19 +93,36 @@ class RpcAttemptReports:
 
     stub: "AttemptReportServiceAsyncStub"
 
-    async def record_trials(self, plan: AttemptPlan, trials: Sequence[bytes]) -> int:
+    async def record_trials(
+        self, plan: AttemptPlan, trials: Sequence[bytes], steps: Sequence[FinishedStep] = ()
+    ) -> int:
         """Returns how many trials the study has from now on."""
         count = 0
-        for start in range(0, len(trials), _TRIALS_PER_CALL):
+        for start in range(0, max(len(trials), len(steps)), _TRIALS_PER_CALL):
+            part = slice(start, start + _TRIALS_PER_CALL)
             request = reports.RecordTrialsRequest(
                 attempt=_speaker(plan.identity),
                 study=plan.study,
                 target=_target(plan),
-                trials=[Trial.FromString(trial) for trial in trials[start : start + _TRIALS_PER_CALL]],
+                trials=[Trial.FromString(trial) for trial in trials[part]],
+                steps=[from_step(step) for step in steps[part]],
             )
             answer = await call_patiently(partial(self.stub.RecordTrials, request))
             count = answer.study_trial_count
         return count
+
+    async def finished_steps(self, plan: AttemptPlan) -> dict[str, FinishedStep]:
+        """Returns by its key what earlier attempts have finished of this computation."""
+        found: dict[str, FinishedStep] = {}
+        token, is_first = "", True
+        while token or is_first:
+            request = reports.ListFinishedStepsRequest(
+                attempt=_speaker(plan.identity), page_size=_TRIALS_PER_CALL, page_token=token
+            )
+            answer = await call_patiently(partial(self.stub.ListFinishedSteps, request))
+            found |= {step.key: to_step(step) for step in answer.steps}
+            token, is_first = answer.next_page_token, False
+        return found
 
     async def succeed(
         self, lineage: Lineage, outcome: Outcome, study_trial_count: int, manifest: str
@@ -127,7 +147,9 @@ class RpcAttemptReports:
         )
         await call_patiently(partial(self.stub.ReportFailure, request))
 
-    async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> Permission:
+    async def advance(
+        self, identity: AttemptIdentity, progress: float, stage: str, search: SearchProgress | None = None
+    ) -> Permission:
         """Says how far the attempt is and returns whether it shall go on; silence means it shall."""
         cpu_seconds, memory_bytes = own_usage()
         request = reports.ReportProgressRequest(
@@ -136,6 +158,7 @@ class RpcAttemptReports:
             stage=stage,
             cpu_seconds=cpu_seconds,
             memory_bytes=memory_bytes,
+            search=from_search(search),
         )
         try:
             answer = await self.stub.ReportProgress(request)

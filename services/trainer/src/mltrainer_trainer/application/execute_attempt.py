@@ -7,6 +7,7 @@ from typing import Protocol
 from mltrainer_models.computation_key import ComputationInputs, computation_key
 from mltrainer_models.training_key import CatalogueModel, TrainingInputs, ViewRead, training_computation
 
+from mltrainer_trainer.domain.checkpoints import SearchProgress
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 from mltrainer_trainer.domain.release import CodeIdentity
 
@@ -87,8 +88,8 @@ class AttemptReports(Protocol):
 class Stages(Protocol):
     """Takes note of where the attempt is."""
 
-    def enter(self, stage: str, progress: float) -> None:
-        """Says that a stage begins."""
+    def enter(self, stage: str, progress: float, search: SearchProgress | None = None) -> None:
+        """Says that a stage begins, and how far the search is where that has changed."""
         ...
 
 

@@ -17,6 +17,7 @@ class AttemptPlan:
         deadline_time: Latest end; None where there is none.
         study_trial_count: Trials that other trainings of the study have recorded.
         lease_s: How long it may execute from its start before it has heard from the trainer.
+        checkpoint_interval_s: How much work it may lose; 0 where only finished trials are kept.
     """
 
     identity: AttemptIdentity
@@ -40,6 +41,7 @@ class AttemptPlan:
     study_trial_count: int
     traceparent: str
     lease_s: float
+    checkpoint_interval_s: float = 0.0
 
 
 class AttemptFailedError(TrainerError):

@@ -15,6 +15,7 @@ import structlog
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
 from mltrainer_trainer.application.report_attempt import Permission
 from mltrainer_trainer.domain.attempt import LEASE_LAPSED_EXIT_CODE, AttemptIdentity, Failure
+from mltrainer_trainer.domain.checkpoints import SearchProgress
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 
 _log = structlog.get_logger()
@@ -33,7 +34,9 @@ _ASKS_PER_LEASE = 4
 class EndReports(Protocol):
     """Tells the trainer how far an attempt is and why it ends."""
 
-    async def advance(self, identity: AttemptIdentity, progress: float, stage: str) -> Permission:
+    async def advance(
+        self, identity: AttemptIdentity, progress: float, stage: str, search: SearchProgress | None
+    ) -> Permission:
         """Returns whether the attempt shall go on, and for how long."""
         ...
 
@@ -54,11 +57,11 @@ class StageLog:
     """Holds where the attempt is; written by the thread that computes, read by the loop that reports."""
 
     def __init__(self) -> None:
-        self.current = ("", 0.0)
+        self.current: tuple[float, str, SearchProgress | None] = (0.0, "", None)
 
-    def enter(self, stage: str, progress: float) -> None:
-        """Notes where the attempt is."""
-        self.current = (stage, progress)
+    def enter(self, stage: str, progress: float, search: SearchProgress | None = None) -> None:
+        """Notes where the attempt is; what was known of its search stays known."""
+        self.current = (progress, stage, search or self.current[2])
 
 
 class Lease:
@@ -151,11 +154,11 @@ class AttemptProcess:
     async def _send_progress(self, plan: AttemptPlan) -> Ending:
         sent, sent_s = None, 0.0
         while True:
-            stage, progress = self.stages.current
+            current = self.stages.current
             heartbeat_s = min(_LONGEST_HEARTBEAT_S, self.lease.length_s / _ASKS_PER_LEASE)
-            if (stage, progress) != sent or time.monotonic() - sent_s >= heartbeat_s:
-                sent, sent_s = (stage, progress), time.monotonic()
-                permission = await self.reports.advance(plan.identity, progress, stage)
+            if current != sent or time.monotonic() - sent_s >= heartbeat_s:
+                sent, sent_s = current, time.monotonic()
+                permission = await self.reports.advance(plan.identity, *current)
                 if not permission.proceed:
                     return Ending(TERMINATED_EXIT_CODE)
                 self.lease.prolong(sent_s, permission.lease_s)

@@ -58,4 +58,5 @@ def decode_order(content: bytes) -> AttemptPlan:
         study_trial_count=order.study_trial_count,
         traceparent=order.traceparent,
         lease_s=order.lease_s,
+        checkpoint_interval_s=spec.resources.checkpoint_interval_s,
     )

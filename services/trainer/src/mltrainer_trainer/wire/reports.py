@@ -60,7 +60,7 @@ def to_record_trials(request: contract.RecordTrialsRequest, now: datetime) -> Re
         request.study,
         to_study_target(request.target),
         trials,
-        [_step(step) for step in request.steps],
+        [to_step(step) for step in request.steps],
     )
 
 
@@ -80,7 +80,8 @@ def from_step(step: FinishedStep) -> FinishedStepMessage:
     )
 
 
-def _step(step: FinishedStepMessage) -> FinishedStep:
+def to_step(step: FinishedStepMessage) -> FinishedStep:
+    """Reads a finished step."""
     if not step.key:
         raise InvalidFieldError("steps.key", "the key tells one step from another")
     return FinishedStep(step.key, step.content, step.content_sha256, step.cpu_seconds)
