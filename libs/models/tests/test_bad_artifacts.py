@@ -6,6 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mltrainer_models import (
     ArtifactError,
+    Layer,
+    LayersModel,
     LinearModel,
     ModelDescription,
     ModelTarget,
@@ -31,7 +33,19 @@ TREES = TreesModel(
     depth=2,
     single_precision=False,
 )
-ARTIFACTS = (dict(save_model(LINEAR).files), dict(save_model(TREES).files))
+LAYERED = LayersModel(
+    DESCRIPTION,
+    (
+        Layer("standardise", (np.zeros(3), np.ones(3))),
+        Layer(
+            "kernel",
+            (np.eye(3),),
+            (("degree", 2), ("function", "polynomial"), ("gamma", 0.5), ("offset", 1.0)),
+        ),
+        Layer("dense", (np.ones((1, 3)), np.zeros(1))),
+    ),
+)
+ARTIFACTS = tuple(dict(save_model(model).files) for model in (LINEAR, TREES, LAYERED))
 ROWS = np.array([[0.5, 1.0, -2.0], [1e6, -1e6, 0.0]])
 
 
@@ -80,7 +94,7 @@ def test_any_bytes_as_description_are_refused(content: bytes) -> None:
         read_reference(content)
 
 
-@pytest.mark.parametrize("artifact", ARTIFACTS, ids=["linear", "trees"])
+@pytest.mark.parametrize("artifact", ARTIFACTS, ids=["linear", "trees", "layers"])
 def test_every_file_is_needed(artifact: dict[str, bytes]) -> None:
     for name in artifact:
         with pytest.raises(ArtifactError, match="missing"):

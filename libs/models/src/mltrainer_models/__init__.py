@@ -17,6 +17,7 @@ from mltrainer_models.artifact import (
     ModelArtifact,
     model_store_url,
 )
+from mltrainer_models.blend import BlendModel
 from mltrainer_models.canonical import canonical_digest
 from mltrainer_models.computation_key import (
     ComputationInputs,
@@ -30,7 +31,12 @@ from mltrainer_models.computation_key import (
 )
 from mltrainer_models.description import ModelDescription, ModelTarget
 from mltrainer_models.evaluation import DailyLoss, ModelEvaluation, read_evaluation
+from mltrainer_models.layer_operations import Layer
+from mltrainer_models.layers import LayersModel
+from mltrainer_models.library_model import BatchOnlyError, LibraryModel, read_library_model
+from mltrainer_models.library_state import ObjectState, UnsupportedStateError
 from mltrainer_models.linear import LinearModel
+from mltrainer_models.links import Link
 from mltrainer_models.predictor import PredictionInputError, Predictor, load_predictor, save_model
 from mltrainer_models.reference import FeatureReference, ModelReference, read_reference, summarise_reference
 from mltrainer_models.tree_packing import GrownTree, pack_trees
@@ -44,13 +50,19 @@ __all__ = [
     "SBOM_FILE",
     "SIGNATURE_FILE",
     "ArtifactError",
+    "BatchOnlyError",
+    "BlendModel",
     "ComputationInputs",
     "DailyLoss",
     "EvaluationInputs",
     "FeatureReference",
     "FieldDifference",
     "GrownTree",
+    "Layer",
+    "LayersModel",
+    "LibraryModel",
     "LinearModel",
+    "Link",
     "Manifest",
     "ManifestEntry",
     "ModelArtifact",
@@ -58,10 +70,12 @@ __all__ = [
     "ModelEvaluation",
     "ModelReference",
     "ModelTarget",
+    "ObjectState",
     "PredictionInputError",
     "Predictor",
     "SearchInputs",
     "TreesModel",
+    "UnsupportedStateError",
     "ViewInputs",
     "canonical_digest",
     "computation_key",
@@ -71,6 +85,7 @@ __all__ = [
     "model_store_url",
     "pack_trees",
     "read_evaluation",
+    "read_library_model",
     "read_reference",
     "save_model",
     "summarise_reference",

@@ -26,8 +26,8 @@ def encode_array(values: NDArray[Any]) -> bytes:
     return _header(flat.dtype, len(flat)) + flat.tobytes()
 
 
-def decode_array(file: str, data: bytes, dtype: str) -> NDArray[Any]:
-    """Reads a flat array of one type.
+def decode_array(file: str, data: bytes, dtype: str, *, finite: bool = True) -> NDArray[Any]:
+    """Reads a flat array of one type, all finite unless that does not matter.
 
     Raises:
         ArtifactError: the bytes are not what `encode_array` writes for that type.
@@ -37,7 +37,7 @@ def decode_array(file: str, data: bytes, dtype: str) -> NDArray[Any]:
     if rest or length < 0 or data[:_HEADER_BYTES] != _header(kind, length):
         raise ArtifactError(file, f"not a flat array of {kind.name}")
     values = np.frombuffer(data, dtype=kind, offset=_HEADER_BYTES)
-    if kind.kind == "f" and not np.isfinite(values).all():
+    if finite and kind.kind == "f" and not np.isfinite(values).all():
         raise ArtifactError(file, "a number is not finite")
     return values
 

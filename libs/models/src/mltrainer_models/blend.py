@@ -18,7 +18,10 @@ MAXIMUM_PARTS = 16
 class Part(Protocol):
     """A model that is summed."""
 
-    description: ModelDescription
+    @property
+    def description(self) -> ModelDescription:
+        """Says which model it is."""
+        ...
 
     def to_files(self) -> dict[str, bytes]:
         """Writes it."""

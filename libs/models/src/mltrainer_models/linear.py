@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 from mltrainer_models.arrays import decode_array, encode_array, require_lengths
 from mltrainer_models.artifact import MODEL_FILE, ArtifactError, ModelArtifact
 from mltrainer_models.description import ModelDescription, encode_description
+from mltrainer_models.links import Link, kind_with_link
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LinearModel:
-    """Predicts intercept + sum of coefficient * (feature - mean) / scale."""
+    """Predicts the link of intercept + sum of coefficient * (feature - mean) / scale."""
 
     description: ModelDescription
     mean: Floats
     scale: Floats
     coefficients: Floats
     intercept: float
+    link: Link = Link.IDENTITY
 
     KIND: ClassVar[str] = "linear"
     PREPROCESSING: ClassVar[str] = "standardise"
@@ -34,10 +36,13 @@ class LinearModel:
         arrays = (self.mean, self.scale, self.coefficients, np.array([self.intercept]))
         names = (*self.FILES, self.INTERCEPT_FILE)
         files = {name: encode_array(values) for name, values in zip(names, arrays, strict=True)}
-        return {MODEL_FILE: encode_description(self.description, self.KIND, self.PREPROCESSING)} | files
+        kind = kind_with_link(self.KIND, self.link)
+        return {MODEL_FILE: encode_description(self.description, kind, self.PREPROCESSING)} | files
 
     @classmethod
-    def from_files(cls, description: ModelDescription, files: Mapping[str, bytes]) -> "LinearModel":
+    def from_files(
+        cls, description: ModelDescription, files: Mapping[str, bytes], link: Link = Link.IDENTITY
+    ) -> "LinearModel":
         """Reads the arrays.
 
         Raises:
@@ -49,7 +54,7 @@ class LinearModel:
         require_lengths((cls.INTERCEPT_FILE,), (intercept,), 1)
         if not (scale > 0).all():
             raise ArtifactError("scale.npy", "a scale is not positive")
-        return cls(description, mean, scale, coefficients, float(intercept[0]))
+        return cls(description, mean, scale, coefficients, float(intercept[0]), link)
 
     def to_artifact(self) -> ModelArtifact:
         """Packs the files."""
@@ -63,4 +68,4 @@ class LinearModel:
         """
         weights = self.coefficients / self.scale
         offset = self.intercept - float(np.add.reduce(self.mean * weights))
-        return np.asarray(np.add.reduce(matrix * weights, axis=1) + offset)
+        return self.link.apply(np.asarray(np.add.reduce(matrix * weights, axis=1) + offset))

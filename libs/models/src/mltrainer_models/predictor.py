@@ -13,11 +13,19 @@ from mltrainer_models.artifact import (
     ArtifactError,
     ModelArtifact,
 )
+from mltrainer_models.blend import BlendModel
 from mltrainer_models.description import ModelDescription, decode_description
+from mltrainer_models.layers import LayersModel
+from mltrainer_models.library_model import BatchOnlyError, LibraryModel
 from mltrainer_models.linear import LinearModel
+from mltrainer_models.links import links_of
 from mltrainer_models.trees import TreesModel
 
-Model = LinearModel | TreesModel
+Model = LinearModel | TreesModel | LayersModel | BlendModel
+"""What predicts row by row with numpy alone."""
+
+_LINEAR_KINDS = links_of(LinearModel.KIND)
+_TREES_KINDS = links_of(TreesModel.KIND)
 
 
 class PredictionInputError(ValueError):
@@ -62,7 +70,7 @@ class Predictor:
 
 
 def save_model(
-    model: Model, reference: bytes | None = None, evaluation: bytes | None = None
+    model: Model | LibraryModel, reference: bytes | None = None, evaluation: bytes | None = None
 ) -> ModelArtifact:
     """Packs a model, with the summary of its training data and its losses by day where there are some."""
     companions = {REFERENCE_FILE: reference, EVALUATION_FILE: evaluation}
@@ -77,18 +85,26 @@ def load_predictor(artifact: ModelArtifact | Mapping[str, bytes]) -> Predictor:
     only makes sure that whatever it is given ends as a working model or as an error.
 
     Raises:
+        BatchOnlyError: the model is not served row by row.
         ArtifactError: the files are not a model this version can load.
     """
     files = artifact.files if isinstance(artifact, ModelArtifact) else artifact
     if MODEL_FILE not in files:
         raise ArtifactError(MODEL_FILE, "missing")
     description, kind, preprocessing = decode_description(files[MODEL_FILE])
-    if kind == LinearModel.KIND and preprocessing == LinearModel.PREPROCESSING:
+    if kind in _LINEAR_KINDS and preprocessing == LinearModel.PREPROCESSING:
         _require_files(files, {*LinearModel.FILES, LinearModel.INTERCEPT_FILE})
-        return Predictor(LinearModel.from_files(description, files))
-    if kind == TreesModel.KIND and preprocessing in TreesModel.PREPROCESSING.values():
+        return Predictor(LinearModel.from_files(description, files, _LINEAR_KINDS[kind]))
+    if kind in _TREES_KINDS and preprocessing in TreesModel.PREPROCESSING.values():
         _require_files(files, {*TreesModel.NODE_FILES, TreesModel.ROOTS_FILE, TreesModel.SCALING_FILE})
-        return Predictor(TreesModel.from_files(description, files, preprocessing))
+        return Predictor(TreesModel.from_files(description, files, preprocessing, _TREES_KINDS[kind]))
+    if (kind, preprocessing) == (LayersModel.KIND, LayersModel.PREPROCESSING):
+        _require_files(files, {LayersModel.LAYERS_FILE, LayersModel.NUMBERS_FILE})
+        return Predictor(LayersModel.from_files(description, files))
+    if (kind, preprocessing) == (BlendModel.KIND, BlendModel.PREPROCESSING):
+        return Predictor(BlendModel.from_files(description, files, lambda part: load_predictor(part).model))
+    if kind == LibraryModel.KIND:
+        raise BatchOnlyError(description.catalogue_id)
     raise ArtifactError(MODEL_FILE, f"unknown kind {kind!r} with preprocessing {preprocessing!r}")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mltrainer_models.description import ModelDescription
+from mltrainer_models.links import Link
 from mltrainer_models.trees import TreesModel
 
 Floats = NDArray[np.float64]
@@ -31,6 +32,7 @@ def pack_trees(
     base: float = 0.0,
     divisor: float = 1.0,
     single_precision: bool = False,
+    link: Link = Link.IDENTITY,
 ) -> TreesModel:
     """Lays trees out level by level, both children of a node side by side and after it."""
     starts = np.cumsum([0, *(len(tree.left) for tree in trees)])[:-1]
@@ -54,6 +56,7 @@ def pack_trees(
         divisor=divisor,
         depth=depth,
         single_precision=single_precision,
+        link=link,
     )
 
 

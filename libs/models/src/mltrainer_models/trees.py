@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mltrainer_models.arrays import decode_array, encode_array, require_lengths
 from mltrainer_models.artifact import MODEL_FILE, ArtifactError, ModelArtifact
 from mltrainer_models.description import ModelDescription, encode_description
+from mltrainer_models.links import Link, kind_with_link
 
 Floats = NDArray[np.float64]
 MAXIMUM_DEPTH = 64
@@ -19,7 +20,7 @@ _ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TreesModel:
-    """Predicts (base + sum of the leaf value each tree leads to) / divisor.
+    """Predicts the link of (base + sum of the leaf value each tree leads to) / divisor.
 
     From a node the way goes to `left`, or to `left + 1` where the feature exceeds the threshold. A leaf
     leads to itself. Children come after their parents, so every way ends. `single_precision` rounds the
@@ -36,6 +37,7 @@ class TreesModel:
     divisor: float
     depth: int
     single_precision: bool
+    link: Link = Link.IDENTITY
     _way: tuple[NDArray[np.intp], Floats, NDArray[np.intp]] = field(init=False, repr=False)
 
     KIND: ClassVar[str] = "trees"
@@ -60,7 +62,9 @@ class TreesModel:
         preprocessing = self.PREPROCESSING[self.single_precision]
         nodes: tuple[NDArray[Any], ...] = (self.feature, self.threshold, self.left, self.value)
         return {
-            MODEL_FILE: encode_description(self.description, self.KIND, preprocessing),
+            MODEL_FILE: encode_description(
+                self.description, kind_with_link(self.KIND, self.link), preprocessing
+            ),
             self.ROOTS_FILE: encode_array(self.roots),
             self.SCALING_FILE: encode_array(np.array([self.base, self.divisor])),
             **{name: encode_array(values) for name, values in zip(self.NODE_FILES, nodes, strict=True)},
@@ -68,7 +72,11 @@ class TreesModel:
 
     @classmethod
     def from_files(
-        cls, description: ModelDescription, files: Mapping[str, bytes], preprocessing: str
+        cls,
+        description: ModelDescription,
+        files: Mapping[str, bytes],
+        preprocessing: str,
+        link: Link = Link.IDENTITY,
     ) -> "TreesModel":
         """Reads the arrays and checks that every way through every tree ends at a leaf.
 
@@ -88,7 +96,7 @@ class TreesModel:
         single = preprocessing == cls.PREPROCESSING[True]
         depth = _depth(roots, left)
         base, divisor = float(scaling[0]), float(scaling[1])
-        return cls(description, roots, feature, threshold, left, value, base, divisor, depth, single)
+        return cls(description, roots, feature, threshold, left, value, base, divisor, depth, single, link)
 
     def to_artifact(self) -> ModelArtifact:
         """Packs the files."""
@@ -114,7 +122,7 @@ class TreesModel:
         leaves = self.value[node]
         leaves[:, 0] += self.base
         # A cumulative sum adds tree after tree, as the libraries do; a plain sum would add in pairs.
-        return np.asarray(np.cumsum(leaves, axis=1)[:, -1] / self.divisor)
+        return self.link.apply(np.asarray(np.cumsum(leaves, axis=1)[:, -1] / self.divisor))
 
 
 def _depth(roots: NDArray[Any], left: NDArray[Any]) -> int:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from mltrainer_models import ModelDescription, ModelTarget, load_predictor, save_model
 from mltrainer_trainer.adapters.estimators import load_learner
-from mltrainer_trainer.domain.catalogue import CATALOGUE, CatalogueEntry
+from mltrainer_trainer.domain.catalogue import CatalogueEntry
+from mltrainer_trainer.domain.catalogue.core import CORE
 from mltrainer_trainer.domain.learners import FitRequest, LearnerUnavailableError
 from mltrainer_trainer.domain.linear_learners import fit_elastic_net, fit_ridge
 from sklearn.linear_model import ElasticNet, Ridge
@@ -33,7 +34,7 @@ def described(width: int) -> ModelDescription:
     )
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.id)
+@pytest.mark.parametrize("entry", CORE, ids=lambda entry: entry.id)
 def test_what_serving_loads_predicts_the_bits_of_the_fit(entry: CatalogueEntry) -> None:
     width = len(entry.features) or 6
     request = request_of(width, settings_of(entry), seed=3)
@@ -47,7 +48,7 @@ def test_what_serving_loads_predicts_the_bits_of_the_fit(entry: CatalogueEntry) 
     assert predictor.predict(request.matrix[:1]).tobytes() == expected[:1].tobytes()
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.id)
+@pytest.mark.parametrize("entry", CORE, ids=lambda entry: entry.id)
 def test_fitting_twice_gives_one_canonical_digest(entry: CatalogueEntry) -> None:
     width = len(entry.features) or 6
     request = request_of(width, settings_of(entry), seed=2**40 + 1)
@@ -59,9 +60,7 @@ def test_fitting_twice_gives_one_canonical_digest(entry: CatalogueEntry) -> None
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize(
-    "entry", [entry for entry in CATALOGUE if entry.is_seeded], ids=lambda entry: entry.id
-)
+@pytest.mark.parametrize("entry", [entry for entry in CORE if entry.is_seeded], ids=lambda entry: entry.id)
 def test_another_seed_gives_another_model(entry: CatalogueEntry) -> None:
     digests = {
         save_model(

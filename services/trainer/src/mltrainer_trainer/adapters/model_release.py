@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mltrainer_models.training_key import CatalogueModel, selected_models
 
-from mltrainer_trainer.domain.catalogue import CATALOGUE, CatalogueEntry
+from mltrainer_trainer.domain.catalogue import CATALOGUE, CatalogueEntry, installing
 from mltrainer_trainer.domain.plan import AttemptPlan
 from mltrainer_trainer.domain.release import ReleasedModel
 
@@ -20,7 +20,7 @@ def released_models() -> tuple[ReleasedModel, ...]:
             family=entry.family,
             target_kinds=tuple(kind.value for kind in entry.target_kinds),
             digest=entry.digest,
-            unavailable_reason=unavailable_reason(_package(entry)),
+            unavailable_reason=_reason(entry),
         )
         for entry in CATALOGUE
     )
@@ -53,5 +53,6 @@ def unavailable_reason(package: str) -> str:
     return ""
 
 
-def _package(entry: CatalogueEntry) -> str:
-    return entry.import_path.partition(":")[0].partition(".")[0]
+def _reason(entry: CatalogueEntry) -> str:
+    reason = unavailable_reason(entry.package)
+    return f"{reason}{installing(entry)}" if reason else ""

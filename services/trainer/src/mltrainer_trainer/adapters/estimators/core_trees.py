@@ -1,59 +1,20 @@
-"""Finds the code behind a catalogue entry: our linear learners, trees of scikit-learn and LightGBM.
-
-The libraries are imported when a learner is first asked for, so that listing the catalogue costs nothing.
-"""
+"""Trees of the core: forests and histograms of scikit-learn and LightGBM, which evaluate by their library."""
 
 import importlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from mltrainer_models import GrownTree, ModelDescription, TreesModel, pack_trees
 
-from mltrainer_trainer.domain import linear_learners
-from mltrainer_trainer.domain.catalogue import CatalogueEntry
-from mltrainer_trainer.domain.learners import Fit, FitRequest, Learner, LearnerUnavailableError
+from mltrainer_trainer.domain.learners import Fit, FitRequest
 from mltrainer_trainer.domain.training_data import Floats
 
 
-def load_learner(entry: CatalogueEntry) -> Learner:
-    """Finds the code of an entry.
-
-    Raises:
-        LearnerUnavailableError: a library is missing or does not load, for want of a system library for
-        instance.
-    """
-    module, name = entry.import_path.split(":")
-    if module == linear_learners.__name__:
-        return cast("Learner", getattr(linear_learners, name))
-    try:
-        code = getattr(_import(module), name)
-    except (ImportError, OSError, AttributeError) as error:
-        raise LearnerUnavailableError(entry.id, f"{module}: {error}") from error
-    if module == "lightgbm":
-        return LightGbmLearner(code, _import(module).Dataset)
-    return SklearnLearner(code)
-
-
-def unavailable_reason(entry: CatalogueEntry) -> str:
-    """Says why an entry does not load here; empty where it does."""
-    try:
-        load_learner(entry)
-    except LearnerUnavailableError as error:
-        return error.reason
-    return ""
-
-
-@cache
-def _import(module: str) -> Any:
-    return importlib.import_module(module)
-
-
 def _one_thread() -> AbstractContextManager[Any]:
-    limits: AbstractContextManager[Any] = _import("threadpoolctl").threadpool_limits(limits=1)
+    limits: AbstractContextManager[Any] = importlib.import_module("threadpoolctl").threadpool_limits(limits=1)
     return limits
 
 
@@ -87,7 +48,7 @@ class SklearnFit:
         if hasattr(self.estimator, "estimators_"):
             trees = [_forest_tree(member.tree_) for member in self.estimator.estimators_]
             return pack_trees(description, trees, divisor=float(len(trees)), single_precision=True)
-        grown = [_histogram_tree(group[0].nodes) for group in self.estimator._predictors]  # noqa: SLF001 - no public way to the trees
+        grown = [histogram_tree(group[0].nodes) for group in self.estimator._predictors]  # noqa: SLF001 - no public way to the trees
         base = float(self.estimator._baseline_prediction[0, 0])  # noqa: SLF001 - no public way to the first term
         return pack_trees(description, grown, base=base)
 
@@ -102,7 +63,8 @@ def _forest_tree(tree: Any) -> GrownTree:
     )
 
 
-def _histogram_tree(nodes: Any) -> GrownTree:
+def histogram_tree(nodes: Any) -> GrownTree:
+    """Takes one tree of a histogram gradient boosting out."""
     is_leaf = nodes["is_leaf"].astype(bool)
     return GrownTree(
         feature=nodes["feature_idx"].astype(np.int64),
@@ -140,8 +102,13 @@ class LightGbmFit:
 
     def to_model(self, description: ModelDescription) -> TreesModel:
         """Reads the trees from the booster's own text, which spells every number exactly."""
-        sections = self.booster.model_to_string().split("\n\nend of trees")[0].split("\nTree=")[1:]
-        return pack_trees(description, [_boosted_tree(_fields(section)) for section in sections])
+        return pack_trees(description, boosted_trees(self.booster))
+
+
+def boosted_trees(booster: Any) -> list[GrownTree]:
+    """Reads the trees of a booster of LightGBM."""
+    sections = booster.model_to_string().split("\n\nend of trees")[0].split("\nTree=")[1:]
+    return [_boosted_tree(_fields(section)) for section in sections]
 
 
 def _fields(section: str) -> Mapping[str, str]:

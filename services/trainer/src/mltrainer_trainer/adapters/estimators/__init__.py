@@ -1,0 +1,98 @@
+"""Finds the code behind a catalogue entry.
+
+The libraries are imported when a learner is first asked for, so that listing the catalogue costs nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from mltrainer_models import ModelArtifact, read_library_model
+
+from mltrainer_trainer.adapters.estimators import boosters
+from mltrainer_trainer.adapters.estimators.batch import BatchLibrary, CheckedBatchLearner, restore_checked
+from mltrainer_trainer.adapters.estimators.conventions import CheckedLearner, import_quietly
+from mltrainer_trainer.adapters.estimators.core_trees import LightGbmLearner, SklearnLearner
+from mltrainer_trainer.adapters.estimators.sklearn_layers import LayersLearner
+from mltrainer_trainer.adapters.estimators.sklearn_linear import LinearLearner
+from mltrainer_trainer.adapters.estimators.sklearn_trees import TreesLearner
+from mltrainer_trainer.domain import linear_learners
+from mltrainer_trainer.domain.catalogue import CatalogueEntry, installing
+from mltrainer_trainer.domain.learners import BatchLearner, BatchPredictor, Learner, LearnerUnavailableError
+
+__all__ = ["load_batch_learner", "load_batch_predictor", "load_learner", "unavailable_reason"]
+
+_ADAPTERS: Mapping[str, Callable[[CatalogueEntry, Any], Learner]] = {
+    "sklearn-linear": LinearLearner,
+    "sklearn-trees": TreesLearner,
+    "sklearn-layers": LayersLearner,
+    "lightgbm": boosters.LightGbmVariant,
+    "xgboost": boosters.XgboostLearner,
+    "catboost": boosters.CatboostLearner,
+    "ngboost": boosters.NgboostLearner,
+}
+
+
+_BATCH_ADAPTERS: Mapping[str, Callable[[CatalogueEntry], BatchLibrary]] = {}
+
+
+def load_learner(entry: CatalogueEntry) -> Learner:
+    """Finds the code of an entry that serves row by row.
+
+    Raises:
+        LearnerUnavailableError: a library is missing or does not load, for want of a system library for
+        instance; where an extra holds it, the reason says how to install it.
+    """
+    if not entry.serves_row_by_row:
+        raise LearnerUnavailableError(entry.id, "it predicts in batch only")
+    module, _, name = entry.import_path.partition(":")
+    if module == linear_learners.__name__:
+        return cast("Learner", getattr(linear_learners, name))
+    code = _code(entry)
+    if entry.adapter:
+        return CheckedLearner(entry, _ADAPTERS[entry.adapter](entry, code))
+    if module == "lightgbm":
+        return LightGbmLearner(code, import_quietly(module).Dataset)
+    return SklearnLearner(code)
+
+
+def load_batch_learner(entry: CatalogueEntry) -> BatchLearner:
+    """Finds the code of an entry that predicts in batch only.
+
+    Raises:
+        LearnerUnavailableError: a library is missing or does not load, or the entry serves row by row.
+    """
+    if entry.serves_row_by_row:
+        raise LearnerUnavailableError(entry.id, "it serves row by row")
+    _code(entry)
+    return CheckedBatchLearner(entry, _BATCH_ADAPTERS[entry.adapter](entry))
+
+
+def load_batch_predictor(
+    artifact: ModelArtifact | Mapping[str, bytes], entry: CatalogueEntry
+) -> BatchPredictor:
+    """Loads a model that predicts in batch.
+
+    Raises:
+        ArtifactError: the files are not a model of the entry; no library has seen them yet.
+        LearnerUnavailableError: its library is missing or does not load.
+    """
+    model = read_library_model(artifact, entry.id, frozenset(entry.state_types))
+    _code(entry)
+    return restore_checked(entry, _BATCH_ADAPTERS[entry.adapter](entry), model)
+
+
+def _code(entry: CatalogueEntry) -> Any:
+    module, _, name = entry.import_path.partition(":")
+    try:
+        return getattr(import_quietly(module), name)
+    except (ImportError, OSError, AttributeError) as error:
+        raise LearnerUnavailableError(entry.id, f"{module}: {error}{installing(entry)}") from error
+
+
+def unavailable_reason(entry: CatalogueEntry) -> str:
+    """Says why an entry does not load here; empty where it does."""
+    try:
+        _code(entry)
+    except LearnerUnavailableError as error:
+        return error.reason
+    return ""
