@@ -48,14 +48,14 @@ def compute_features(
     definitions = [feature for view in resolve_views(views) for feature in view.features]
     require_valid_bars(bars)
     coded = _coded(bars)
-    panel = Panel(*(coded[name].to_numpy() for name in ("symbol_code", "date_code", "close")))
     first_date = 0
     if since_event_time is not None:
         first_date = coded.filter(pl.col("event_time") < since_event_time)["event_time"].n_unique()
-    rows = panel.rows_since(first_date)
+    symbols, dates, closes = (coded[name].to_numpy() for name in ("symbol_code", "date_code", "close"))
+    panel = Panel(symbols, dates, closes, first_date)
     names = {feature.name: pl.Float64 for feature in definitions}
-    values = pl.from_numpy(_matrix(panel, rows, definitions), schema=names, orient="row").fill_nan(None)
-    return coded[["symbol", "event_time"]][rows].hstack(values)
+    values = pl.from_numpy(_matrix(panel, definitions), schema=names, orient="row").fill_nan(None)
+    return coded[["symbol", "event_time"]][panel.rows].hstack(values)
 
 
 def compute_latest(closes: Floats, first_date: int) -> tuple[Integers, Integers, Floats]:
@@ -66,9 +66,8 @@ def compute_latest(closes: Floats, first_date: int) -> tuple[Integers, Integers,
     symbol needs a bar, and every date.
     """
     symbols, dates = np.nonzero(~np.isnan(closes.T))
-    panel = Panel(symbols, dates, closes[dates, symbols])
-    rows = panel.rows_since(first_date)
-    return dates[rows], symbols[rows], _matrix(panel, rows, _ALL)
+    panel = Panel(symbols, dates, closes[dates, symbols], first_date)
+    return dates[panel.rows], symbols[panel.rows], _matrix(panel, _ALL)
 
 
 def bounded_history(
@@ -109,15 +108,15 @@ def _coded(bars: pl.DataFrame) -> pl.DataFrame:
     return ordered.select("symbol", "event_time", "close", **places).collect()
 
 
-def _matrix(panel: Panel, rows: Integers, definitions: Sequence[FeatureDefinition]) -> Floats:
-    values = np.empty((rows.size, len(definitions)))
+def _matrix(panel: Panel, definitions: Sequence[FeatureDefinition]) -> Floats:
+    values = np.empty((panel.rows.size, len(definitions)))
     for column, feature in enumerate(definitions):
-        values[:, column] = _values(panel, feature, rows)
+        values[:, column] = _values(panel, feature)
     return values
 
 
-def _values(panel: Panel, feature: FeatureDefinition, rows: Integers) -> Floats:
+def _values(panel: Panel, feature: FeatureDefinition) -> Floats:
     if feature.kernel != RANK_KERNEL:
-        return KERNELS[feature.kernel](panel, feature.span)[rows]
+        return KERNELS[feature.kernel](panel, feature.span)
     kernel, span = RANKED[feature.name]
-    return panel.ranks(KERNELS[kernel](panel, span)[rows], rows)
+    return panel.ranks(KERNELS[kernel](panel, span))

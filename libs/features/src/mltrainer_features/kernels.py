@@ -8,6 +8,7 @@ from mltrainer_features.panel import Panel
 from mltrainer_features.windows import (
     Floats,
     lagged,
+    newest,
     trailing_cross_product,
     trailing_maximum,
     trailing_sums,
@@ -29,16 +30,20 @@ def floored_log(values: Floats, floor: float) -> Floats:
     return np.log(np.maximum(values, floor))
 
 
-def _log_mean(values: Floats, span: int, floor: float = VARIANCE_FLOOR) -> Floats:
-    return floored_log(trailing_sums(values, (span,))[span] / span, floor)
+def _mean(panel: Panel, values: Floats, span: int) -> Floats:
+    return trailing_sums(values, (span,), panel.last)[span] / span
+
+
+def _log_mean(panel: Panel, values: Floats, span: int, floor: float = VARIANCE_FLOOR) -> Floats:
+    return floored_log(_mean(panel, values, span), floor)
 
 
 def _square_sums(panel: Panel, span: int) -> Floats:
     if span not in SQUARE_SPANS:
-        return trailing_sums(panel.returns**2, (span,))[span]
+        return trailing_sums(panel.returns**2, (span,), panel.last)[span]
 
     def compute() -> Floats:
-        return np.stack(list(trailing_sums(panel.returns**2, SQUARE_SPANS).values()))
+        return np.stack(list(trailing_sums(panel.returns**2, SQUARE_SPANS, panel.last).values()))
 
     sums: Floats = panel.share("square sums", compute)[SQUARE_SPANS.index(span)]
     return sums
@@ -48,55 +53,54 @@ def _log_return(panel: Panel, span: int) -> Floats:
     return panel.to_rows(panel.log_close - lagged(panel.log_close, span))
 
 
-def _log_variance_matrix(panel: Panel, span: int) -> Floats:
-    return floored_log(_square_sums(panel, span) / span, VARIANCE_FLOOR)
-
-
 def _log_variance(panel: Panel, span: int) -> Floats:
-    return panel.to_rows(_log_variance_matrix(panel, span))
+    return panel.to_rows(floored_log(_square_sums(panel, span) / span, VARIANCE_FLOOR))
 
 
 def _log_abs_return(panel: Panel, span: int) -> Floats:
-    return panel.to_rows(_log_mean(np.abs(panel.returns), span, ABSOLUTE_RETURN_FLOOR))
+    return panel.to_rows(_log_mean(panel, np.abs(panel.returns), span, ABSOLUTE_RETURN_FLOOR))
 
 
 def _log_downside_variance(panel: Panel, span: int) -> Floats:
-    return panel.to_rows(_log_mean(np.minimum(panel.returns, 0.0) ** 2, span))
+    return panel.to_rows(_log_mean(panel, np.minimum(panel.returns, 0.0) ** 2, span))
 
 
 def _log_upside_variance(panel: Panel, span: int) -> Floats:
-    return panel.to_rows(_log_mean(np.maximum(panel.returns, 0.0) ** 2, span))
+    return panel.to_rows(_log_mean(panel, np.maximum(panel.returns, 0.0) ** 2, span))
 
 
 def _log_max_abs_return(panel: Panel, span: int) -> Floats:
-    return panel.to_rows(floored_log(trailing_maximum(np.abs(panel.returns), span), ABSOLUTE_RETURN_FLOOR))
+    largest = trailing_maximum(np.abs(panel.returns), span, panel.last)
+    return panel.to_rows(floored_log(largest, ABSOLUTE_RETURN_FLOOR))
 
 
 def _log_ewma_variance(panel: Panel, span: int) -> Floats:
     weights = [EWMA_DECAY**lag for lag in range(span)]
-    total = trailing_weighted_sum(panel.returns**2, weights)
+    total = trailing_weighted_sum(panel.returns**2, weights, panel.last)
     return panel.to_rows(floored_log(total / sum(weights), VARIANCE_FLOOR))
 
 
 def _variance_of_variance(panel: Panel, span: int) -> Floats:
-    weekly = _log_variance_matrix(panel, 5)
-    return panel.to_rows(np.sqrt(trailing_cross_product(weekly, weekly, span) / span))
+    rows = None if panel.last is None else panel.last + span - 1
+    squares = trailing_sums(panel.returns**2, (5,), rows)[5]
+    weekly = floored_log(squares / 5, VARIANCE_FLOOR)
+    return panel.to_rows(np.sqrt(trailing_cross_product(weekly, weekly, span, panel.last) / span))
 
 
 def _market_return(panel: Panel, span: int) -> Floats:
-    return panel.market_to_rows(trailing_sums(panel.market, (span,))[span])
+    return panel.market_to_rows(trailing_sums(panel.market, (span,), panel.last)[span])
 
 
 def _market_log_variance(panel: Panel, span: int) -> Floats:
-    return panel.market_to_rows(_log_mean(panel.market**2, span))
+    return panel.market_to_rows(_log_mean(panel, panel.market**2, span))
 
 
 def _average_log_variance(panel: Panel, span: int) -> Floats:
-    return panel.market_to_rows(_log_mean(panel.market_square, span))
+    return panel.market_to_rows(_log_mean(panel, panel.market_square, span))
 
 
 def _log_dispersion(panel: Panel, span: int) -> Floats:
-    return panel.market_to_rows(_log_mean(panel.market_square - panel.market**2, span))
+    return panel.market_to_rows(_log_mean(panel, panel.market_square - panel.market**2, span))
 
 
 def _relative_log_variance(panel: Panel, span: int) -> Floats:
@@ -111,31 +115,30 @@ def _log_return_between(newest: int, oldest: int) -> Kernel:
 
 
 def _drawdown(panel: Panel, span: int) -> Floats:
-    return panel.to_rows(panel.log_close - trailing_maximum(panel.log_close, span))
+    close = newest(panel.log_close, panel.last)
+    return panel.to_rows(close - trailing_maximum(panel.log_close, span, panel.last))
 
 
 def _mean_gap(panel: Panel, span: int) -> Floats:
-    return panel.to_rows(panel.log_close - trailing_sums(panel.log_close, (span,))[span] / span)
+    return panel.to_rows(newest(panel.log_close, panel.last) - _mean(panel, panel.log_close, span))
 
 
 def _trend(panel: Panel, span: int) -> Floats:
-    squares = _square_sums(panel, span)
-    total = trailing_sums(panel.returns, (span,))[span]
-    return panel.to_rows(total / np.sqrt(np.maximum(squares, VARIANCE_FLOOR)))
+    total = trailing_sums(panel.returns, (span,), panel.last)[span]
+    return panel.to_rows(total / np.sqrt(np.maximum(_square_sums(panel, span), VARIANCE_FLOOR)))
 
 
 def _up_share(panel: Panel, span: int) -> Floats:
     rises = np.where(np.isnan(panel.returns), np.nan, (panel.returns > 0).astype(np.float64))
-    return panel.to_rows(trailing_sums(rises, (span,))[span] / span)
+    return panel.to_rows(_mean(panel, rises, span))
 
 
 def _correlation_market(panel: Panel, span: int) -> Floats:
-    product = _market_product(panel, span)
-    own = trailing_cross_product(panel.returns, panel.returns, span)
+    own = trailing_cross_product(panel.returns, panel.returns, span, panel.last)
     scale = np.sqrt(
         np.maximum(own, CROSS_PRODUCT_FLOOR) * np.maximum(_market_squares(panel, span), CROSS_PRODUCT_FLOOR)
     )
-    return panel.to_rows(product / scale)
+    return panel.to_rows(_market_product(panel, span) / scale)
 
 
 def _beta_market(panel: Panel, span: int) -> Floats:
@@ -143,16 +146,18 @@ def _beta_market(panel: Panel, span: int) -> Floats:
 
 
 def _market_product(panel: Panel, span: int) -> Floats:
-    return panel.share(
-        f"market product {span}",
-        lambda: trailing_cross_product(panel.returns, panel.market_beside_own, span),
-    )
+    def compute() -> Floats:
+        return trailing_cross_product(panel.returns, panel.market_beside_own, span, panel.last)
+
+    return panel.share(f"market product {span}", compute)
 
 
 def _market_squares(panel: Panel, span: int) -> Floats:
-    market = panel.market_beside_own
-    squares = panel.share(f"market squares {span}", lambda: trailing_cross_product(market, market, span))
-    return np.maximum(squares, CROSS_PRODUCT_FLOOR)
+    def compute() -> Floats:
+        market = panel.market_beside_own
+        return trailing_cross_product(market, market, span, panel.last)
+
+    return np.maximum(panel.share(f"market squares {span}", compute), CROSS_PRODUCT_FLOOR)
 
 
 KERNELS: dict[str, Kernel] = {

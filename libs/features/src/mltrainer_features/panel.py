@@ -11,23 +11,42 @@ from mltrainer_features.windows import Floats, lagged
 Integers = NDArray[np.int64]
 
 
+# From here on whole series are cheaper than windows laid side by side.
+_MAX_NEWEST_DATES = 32
+
+
 class Panel:
-    """The returns of sorted, valid bars.
+    """The returns of sorted, valid bars, and which of the bars are to become rows.
 
     A matrix has the symbol's own bars as rows, so that a window counts bars of that symbol; a market series
     has every event time any symbol traded at. Sums over symbols go column by column, so that a symbol
-    without a bar changes no digit.
+    without a bar changes no digit. Matrices end at the last bar of every symbol; before its first bar is NaN.
+
+    `last` is how many of the newest rows of matrices and series are needed; None where all of them are.
     """
 
-    def __init__(self, symbols: Integers, dates: Integers, closes: Floats) -> None:
+    def __init__(self, symbols: Integers, dates: Integers, closes: Floats, first_date: int = 0) -> None:
         """Takes places of symbols and dates, counted from 0 without gaps, sorted by symbol, then date."""
-        self.symbols, self.dates = symbols, dates
+        self._symbols, self._dates = symbols, dates
         self._symbol_count = int(symbols.max(initial=-1)) + 1
         self._date_count = int(dates.max(initial=-1)) + 1
-        first_of_symbol = np.searchsorted(symbols, np.arange(self._symbol_count))
-        self._own: Integers = np.arange(symbols.size) - first_of_symbol[symbols]
+        newest = self._date_count - first_date
+        self.last = newest if 0 < newest <= _MAX_NEWEST_DATES and first_date else None
+        self._own = self._own_places()
+        self.rows = self._rows_since(first_date)
         self._shared: dict[str, Floats] = {}
         self.log_close = self.to_matrix(np.log(closes))
+
+    def _own_places(self) -> Integers:
+        ends = np.searchsorted(self._symbols, np.arange(self._symbol_count), side="right")
+        from_end = ends[self._symbols] - np.arange(self._symbols.size)
+        self._length = int(from_end.max(initial=0))
+        return self._length - from_end
+
+    def _rows_since(self, first_date: int) -> Integers:
+        """Finds the places of the bars from a date on, by date and symbol."""
+        wanted = np.flatnonzero(self._dates >= first_date)
+        return wanted[np.lexsort((self._symbols[wanted], self._dates[wanted]))]
 
     def share(self, name: str, compute: Callable[[], Floats]) -> Floats:
         """Computes once what several features read."""
@@ -35,16 +54,11 @@ class Panel:
             self._shared[name] = compute()
         return self._shared[name]
 
-    def rows_since(self, first_date: int) -> Integers:
-        """Returns the places of the bars from a date on, by date and symbol."""
-        wanted = np.flatnonzero(self.dates >= first_date)
-        return wanted[np.lexsort((self.symbols[wanted], self.dates[wanted]))]
-
-    def ranks(self, values: Floats, rows: Integers) -> Floats:
-        """Places values among those of the same date: (average rank - 1/2) / count; takes whole dates."""
-        ranks = np.full(rows.size, np.nan)
+    def ranks(self, values: Floats) -> Floats:
+        """Places values of the rows among those of the same date: (average rank - 1/2) / count."""
+        ranks = np.full(values.size, np.nan)
         present = np.flatnonzero(~np.isnan(values))
-        dates, compared = self.dates[rows[present]], values[present]
+        dates, compared = self._dates[self.rows[present]], values[present]
         order = np.lexsort((compared, dates))
         dates, compared = dates[order], compared[order]
         first_of_date = np.searchsorted(dates, dates, side="left")
@@ -58,29 +72,35 @@ class Panel:
         return ranks
 
     def to_matrix(self, column: Floats) -> Floats:
-        """Lays a column of rows out as own bars by symbols."""
-        matrix = np.full((int(self._own.max(initial=-1)) + 1, self._symbol_count), np.nan)
-        matrix[self._own, self.symbols] = column
+        """Lays one value per bar out as own bars by symbols."""
+        matrix = np.full((self._length, self._symbol_count), np.nan)
+        matrix[self._own, self._symbols] = column
         return matrix
 
     def to_rows(self, matrix: Floats) -> Floats:
-        """Reads a matrix back, one value per bar."""
-        return matrix[self._own, self.symbols]
+        """Reads a matrix, or its newest rows, at the rows that are wanted."""
+        left_out = self._length - matrix.shape[0]
+        rows: Floats = matrix[self._own[self.rows] - left_out, self._symbols[self.rows]]
+        return rows
 
     def market_to_rows(self, series: Floats) -> Floats:
-        """Gives every bar the market's value at its event time."""
-        return series[self.dates]
+        """Gives every wanted row the market's value at its event time."""
+        left_out = self._date_count - series.shape[0]
+        rows: Floats = series[self._dates[self.rows] - left_out]
+        return rows
 
     def market_mean(self, matrix: Floats) -> Floats:
         """Averages over the symbols present at each event time; NaN where none has a value."""
         by_date = np.full((self._date_count, self._symbol_count), np.nan)
-        by_date[self.dates, self.symbols] = self.to_rows(matrix)
-        total, count = np.zeros(self._date_count), np.zeros(self._date_count)
-        for column in by_date.T:
-            present = np.isfinite(column)
-            total += np.where(present, column, 0.0)
-            count += present
-        return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        by_date[self._dates, self._symbols] = matrix[self._own, self._symbols]
+        present = np.isfinite(by_date)
+        count = present.sum(axis=1)
+        # Added one after the other from zero on, as a loop over the columns would.
+        terms = np.concatenate([np.zeros((self._date_count, 1)), np.where(present, by_date, 0.0)], axis=1)
+        total: Floats = np.add.accumulate(terms, axis=1)[:, -1]
+        mean = np.full_like(total, np.nan)
+        np.divide(total, count, out=mean, where=count > 0)
+        return mean
 
     @cached_property
     def returns(self) -> Floats:
@@ -100,4 +120,4 @@ class Panel:
     @cached_property
     def market_beside_own(self) -> Floats:
         """The market's return at each symbol's own bars."""
-        return self.to_matrix(self.market_to_rows(self.market))
+        return self.to_matrix(self.market[self._dates])
