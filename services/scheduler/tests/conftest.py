@@ -38,9 +38,8 @@ from mltrainer_scheduler.application.resolve_training import KeyResolver
 from mltrainer_scheduler.bootstrap import planning_policy
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Knowledge, TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport, demand_of, offered
-from mltrainer_scheduler.domain.facts import Delta, TrainingFact, fact_of
+from mltrainer_scheduler.domain.facts import Delta, Duration, TrainingFact, fact_of
 from mltrainer_scheduler.domain.keys import BarCalendar, KeyedInputs
-from mltrainer_scheduler.domain.planning import Duration, learned_count
 from mltrainer_scheduler.domain.prices import Price, PriceList
 from mltrainer_scheduler.domain.specification import (
     Budget,
@@ -62,7 +61,6 @@ from mltrainer_scheduler.domain.training import (
 from mltrainer_scheduler.wire.events import to_message
 from mltrainer_scheduling.fair_share import PastUse
 from mltrainer_scheduling.quotas import Queue
-from mltrainer_scheduling.snapshot import History
 from mltrainer_testkit.databases import create_postgres_database
 
 START = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
@@ -294,23 +292,21 @@ class InMemoryPlanningRepository:
     async def revision(self) -> int:
         return self._store.revision
 
-    async def changes(self, since: int, learned: int) -> Delta:
+    async def changes(self, since: int, duration_count: int) -> list[Delta]:
         store = self._store
-        last = learned_count(len(store.durations))
         changed = [name for name, number in store.changes.items() if number > since]
-        history = History()
-        for taken in store.durations[:last]:
-            history = history.with_finished(taken.wall_s, taken.gpus, taken.group)
-        return Delta(
-            store.revision - (self._changes.number is not None),
-            [self._fact(store.trainings[name]) for name in sorted(changed) if name in store.trainings],
-            [store.nodes[name] for name in changed if name in store.nodes],
-            store.queues,
-            dict(store.past),
-            history if last != learned else None,
-            store.knowledge,
-            last,
-        )
+        return [
+            Delta(
+                store.revision - (self._changes.number is not None),
+                [self._fact(store.trainings[name]) for name in sorted(changed) if name in store.trainings],
+                [store.nodes[name] for name in changed if name in store.nodes],
+                store.queues,
+                dict(store.past),
+                store.durations[duration_count:],
+                len(store.durations),
+                store.knowledge,
+            )
+        ]
 
     def _fact(self, training: Training) -> TrainingFact:
         living = [item for item in self._store.allocations.values() if item.end_time is None]
@@ -349,8 +345,9 @@ class InMemoryPlanningRepository:
         self._store.leader = (holder, now + timedelta(seconds=length_s))
         return True
 
-    async def leads(self, holder: str) -> bool:
-        return self._store.leader is not None and self._store.leader[0] == holder
+    async def silent_for_leader(self, holder: str, heard_since: datetime) -> frozenset[str] | None:
+        leads = self._store.leader is not None and self._store.leader[0] == holder
+        return await self.silent(heard_since) if leads else None
 
 
 class InMemoryKnowledgeRepository:
@@ -433,6 +430,9 @@ class InMemoryUnitOfWorkFactory:
 
         yield InMemoryUnitOfWork(draft, commit)
 
+    def own_revision(self) -> int:
+        return self.store.revision
+
     @asynccontextmanager
     async def view(self) -> AsyncIterator[InMemoryUnitOfWork]:
         yield InMemoryUnitOfWork(self.store.copy(), lambda: None)
@@ -453,12 +453,16 @@ class Scheduler:
     """Drives the use cases; every call uses a new event id unless it is given one."""
 
     def __init__(
-        self, unit_of_work: Any = None, policy: SchedulingPolicy | None = None, holder: str = "scheduler-0"
+        self,
+        unit_of_work: Any = None,
+        policy: SchedulingPolicy | None = None,
+        holder: str = "scheduler-0",
+        planner: Planner | None = None,
     ) -> None:
         self.unit_of_work = unit_of_work or InMemoryUnitOfWorkFactory()
         self.clock = ManualClock()
         self.policy = policy or SchedulingPolicy()
-        self.planner = self.fresh_planner()
+        self.planner = planner or self.fresh_planner()
         resolve = KeyResolver(BarCalendar(), self.policy)
         uow = self.unit_of_work
         self.lead = LeadHandler(uow, self.clock, holder, 5.0)

@@ -11,8 +11,7 @@ from mltrainer_common.database import DatabaseConflictError, retry_conflicts
 from mltrainer_scheduler.domain.catalogue import TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
 from mltrainer_scheduler.domain.cluster_state import ClusterState
-from mltrainer_scheduler.domain.facts import HeldShare
-from mltrainer_scheduler.domain.planning import Duration
+from mltrainer_scheduler.domain.facts import Duration, HeldShare
 from mltrainer_scheduler.domain.specification import (
     Budget,
     FieldViolation,
@@ -169,18 +168,21 @@ async def test_planning_reads_what_is_not_over_and_then_what_has_changed(
         await uow.commit()
     state = ClusterState()
     async with unit_of_work.view() as view:
-        first = await view.planning.changes(-1, -1)
-        state.apply(first)
+        for delta in await view.planning.changes(-1, 0):
+            state.apply(delta)
     async with unit_of_work() as uow:
         await uow.trainings.save(replace(placed, state=TrainingState.COMPLETED, revision=2), 1)
-        await uow.planning.add_duration(Duration("studies/vol5", 1.5, 60.0))
+        await uow.planning.add_duration(Duration("studies/vol5", 1.5, 60.0, 7.0))
         await uow.planning.set_queues([Queue("research", guaranteed=(1, 2, 3))])
         await uow.planning.set_past({"research": PastUse((1.0, 2.0, 3.0), 4.0)})
         await uow.commit()
     async with unit_of_work.view() as view:
-        second = await view.planning.changes(state.revision, state.learned)
-        third = await view.planning.changes(second.revision, second.learned)
+        (second,) = await view.planning.changes(state.revision, state.durations.count)
         assert await view.planning.revision() == second.revision
+        state_after = ClusterState()
+        for delta in await view.planning.changes(-1, 0):
+            state_after.apply(delta)
+        third = await view.planning.changes(second.revision, 1)
 
     fact = state.facts[placed.name]
     assert sorted(state.facts) == ["trainings/0001", "trainings/0002"]
@@ -191,9 +193,9 @@ async def test_planning_reads_what_is_not_over_and_then_what_has_changed(
     assert [item.name for item in second.trainings] == [placed.name]
     assert second.queues == (Queue("research", guaranteed=(1, 2, 3)),)
     assert second.past == {"research": PastUse((1.0, 2.0, 3.0), 4.0)}
-    assert second.history is not None
-    assert second.history.wall_s.tolist() == [60.0]
-    assert (third.trainings, third.nodes, third.history) == ([], [], None)
+    assert (second.durations, second.duration_count) == ([Duration("studies/vol5", 1.5, 60.0, 7.0)], 1)
+    assert state_after.history.submit_s.tolist() == [7.0]
+    assert all((delta.trainings, delta.nodes, delta.durations) == ([], [], []) for delta in third)
 
 
 async def test_what_is_read_under_the_lock_is_read_again_with_its_own_changes(
@@ -201,11 +203,11 @@ async def test_what_is_read_under_the_lock_is_read_again_with_its_own_changes(
 ) -> None:
     async with unit_of_work() as uow:
         number = await uow.planning.lock()
-        before = await uow.planning.changes(-1, -1)
+        (before,) = await uow.planning.changes(-1, 0)
         await uow.trainings.add(_training(spec()))
         await uow.commit()
     async with unit_of_work.view() as view:
-        after = await view.planning.changes(before.revision, before.learned)
+        (after,) = await view.planning.changes(before.revision, 0)
 
     assert (before.revision, after.revision) == (number - 1, number)
     assert [item.name for item in after.trainings] == ["trainings/0001"]
@@ -221,7 +223,8 @@ async def test_one_scheduler_leads_until_it_falls_silent(unit_of_work: Any) -> N
     answers = [await lead(*turn) for turn in (("a", 0), ("b", 1), ("a", 4), ("b", 8), ("b", 10), ("a", 11))]
 
     async with unit_of_work.view() as view:
-        assert (await view.planning.leads("a"), await view.planning.leads("b")) == (False, True)
+        assert await view.planning.silent_for_leader("a", NOW) is None
+        assert await view.planning.silent_for_leader("b", NOW) == frozenset()
     assert answers == [True, False, True, False, True, False]
 
 

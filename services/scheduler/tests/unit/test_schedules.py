@@ -184,7 +184,7 @@ class History:
         async with self.scheduler.unit_of_work.view() as view:
             for planner in planners:
                 await planner.follow(view.planning, now)
-                decided = planner.plan(now)
+                decided = await planner.plan(now)
                 plans.append((decided.stops, decided.begins, dict(decided.waits)))
         assert plans[0] == plans[1]
 

@@ -3,19 +3,22 @@
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mltrainer_scheduler.adapters.own_commits import OwnCommits, Written
 from mltrainer_scheduler.adapters.tables import cluster
+from mltrainer_scheduler.domain.facts import Delta
 
 
 class ChangeCounter:
     """Gives one transaction its number, greater than those of all that were committed before it.
 
     The row that it counts up stays locked until the end of the transaction. Numbers thus become visible in
-    their order, and who reads what is above a number misses nothing.
+    their order, and who reads what is above a number misses nothing. `written` is what it has changed so far.
     """
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, own: OwnCommits) -> None:
         self._connection = connection
-        self._number: int | None = None
+        self._own = own
+        self.written = Written()
 
     async def number(self) -> int:
         """Returns the number; the first call of a transaction waits for the one before.
@@ -23,10 +26,10 @@ class ChangeCounter:
         Raises:
             DatabaseConflictError: On PostgreSQL, another one was committed since this one began to read.
         """
-        if self._number is None:
+        if self.written.number is None:
             counted = update(cluster).values(revision=cluster.c.revision + 1).returning(cluster.c.revision)
-            self._number = int((await self._connection.execute(counted)).scalar_one())
-        return self._number
+            self.written.number = int((await self._connection.execute(counted)).scalar_one())
+        return self.written.number
 
     async def last(self) -> int:
         """Returns the last number that was given."""
@@ -34,4 +37,15 @@ class ChangeCounter:
 
     def visible(self, revision: int) -> int:
         """Leaves this transaction's own number out: what it has not changed yet has to be read later."""
-        return revision if self._number is None else self._number - 1
+        return revision if self.written.number is None else self.written.number - 1
+
+    async def own_changes(self, since: int) -> list[Delta] | None:
+        """Returns what was committed since, if this process did all of it; leaves this transaction out."""
+        if since < 0:
+            return None
+        number = self.written.number
+        return self._own.between(since, await self.last() if number is None else number - 1)
+
+    def committed(self) -> None:
+        """Says that what was written is durable."""
+        self._own.add(self.written)

@@ -64,7 +64,10 @@ class SqlClusterRepository:
             set_={column: statement.excluded[column] for column in values},
             where=node.c.revision < statement.excluded.revision,
         )
-        return (await self._connection.execute(statement)).rowcount == 1 and not same
+        if (await self._connection.execute(statement)).rowcount != 1 or same:
+            return False
+        self._changes.written.nodes[reported.name] = reported
+        return True
 
     async def held(self, limit: int = 0, after: str = "") -> list[HeldAllocation]:
         """Returns the allocations that live, oldest first; all without a limit."""
@@ -128,6 +131,8 @@ class SqlClusterRepository:
         await self._changes.number()
         if allocations:
             await self._connection.execute(insert(allocation), [allocation_row(item) for item in allocations])
+        for item in allocations:
+            self._changes.written.allocate(item)
 
     async def update(self, allocations: Sequence[Allocation]) -> None:
         """Replaces allocations."""
@@ -228,7 +233,8 @@ class SqlKnowledgeRepository:
         if (await self._connection.execute(statement)).rowcount != 1:
             return False
         await self._changes.number()
-        await self._connection.execute(update(cluster).values(knowledge=cluster.c.knowledge + 1))
+        counted = update(cluster).values(knowledge=cluster.c.knowledge + 1).returning(cluster.c.knowledge)
+        self._changes.written.knowledge = int((await self._connection.execute(counted)).scalar_one())
         return True
 
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from math import nan
 from typing import Any
 
-import numpy as np
 from mltrainer_common.database import upsert
 from mltrainer_scheduling.fair_share import PastUse
 from mltrainer_scheduling.quotas import Queue
-from mltrainer_scheduling.snapshot import History
 from sqlalchemy import case, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,12 +23,17 @@ from mltrainer_scheduler.adapters.tables import (
     queue_use,
     training,
 )
-from mltrainer_scheduler.domain.facts import Delta, HeldShare, TrainingFact
-from mltrainer_scheduler.domain.planning import Duration, learned_count
+from mltrainer_scheduler.domain.facts import (
+    Delta,
+    Duration,
+    HeldShare,
+    TrainingFact,
+    forgotten_count,
+    learned_count,
+)
 from mltrainer_scheduler.domain.training import TrainingState
 
 _LEADER = "scheduler"
-_MOST_DURATIONS = 2_048
 # Below the number of parameters that a statement may have.
 _CHUNK = 500
 _FACT_COLUMNS = (
@@ -78,29 +82,43 @@ class SqlPlanningRepository:
         """Returns the number of the last change."""
         return await self._changes.last()
 
-    async def changes(self, since: int, learned: int) -> Delta:
-        """Returns what has changed since a revision; everything that is not over since -1.
+    async def changes(self, since: int, duration_count: int) -> list[Delta]:
+        """Returns what has changed since a revision, in order; everything that is not over since -1.
 
-        `learned` is how many durations the reader knows.
+        What this process has committed itself is not read again, unless another one came in between.
+        `duration_count` is how many durations the reader knows.
         """
+        own = await self._changes.own_changes(since)
+        return own if own is not None else [await self._read(since, duration_count)]
+
+    async def _read(self, since: int, duration_count: int) -> Delta:
         heads = (await self._connection.execute(select(cluster))).one()
         nodes = await self._connection.execute(select(node).where(node.c.change > since))
-        last = learned_count(heads.duration_count)
         return Delta(
             self._changes.visible(heads.revision),
             await self._facts(since),
             [to_node(row) for row in nodes],
             await self.queues() if heads.queues_change > since else None,
             await self._past() if heads.use_change > since else None,
-            await self._history(last) if last != learned else None,
+            await self._durations(max(duration_count, forgotten_count(learned_count(heads.duration_count)))),
+            heads.duration_count,
             heads.knowledge,
-            last,
         )
 
     async def silent(self, heard_since: datetime) -> frozenset[str]:
         """Names the nodes that have not reported since a moment."""
         query = select(node.c.name).where(node.c.seen_time < heard_since)
         return frozenset((await self._connection.execute(query)).scalars())
+
+    async def silent_for_leader(self, holder: str, heard_since: datetime) -> frozenset[str] | None:
+        """Names the nodes that have not reported since a moment; None unless a process still leads."""
+        is_silent = node.c.seen_time < heard_since
+        joined = leader.outerjoin(node, is_silent)
+        query = select(leader.c.holder, node.c.name).select_from(joined).where(leader.c.name == _LEADER)
+        rows = (await self._connection.execute(query)).all()
+        if not rows or rows[0].holder != holder:
+            return None
+        return frozenset(row.name for row in rows if row.name is not None)
 
     async def queues(self) -> tuple[Queue, ...]:
         """Returns the queues that were set, by name."""
@@ -127,6 +145,7 @@ class SqlPlanningRepository:
         if queues:
             await self._connection.execute(insert(queue), [_queue_row(item) for item in queues])
         await self._connection.execute(update(cluster).values(queues_change=change))
+        self._changes.written.queues = tuple(sorted(queues, key=lambda item: item.name))
 
     async def past(self, queues: Collection[str]) -> dict[str, PastUse]:
         """Returns what queues held in ended allocations."""
@@ -149,14 +168,23 @@ class SqlPlanningRepository:
                 statement.on_conflict_do_update(index_elements=["queue"], set_=values)
             )
         await self._connection.execute(update(cluster).values(use_change=change))
+        self._changes.written.past |= past
 
     async def add_duration(self, taken: Duration) -> None:
         """Remembers how long a training took."""
         await self._changes.number()
         counted = update(cluster).values(duration_count=cluster.c.duration_count + 1)
         number = (await self._connection.execute(counted.returning(cluster.c.duration_count))).scalar_one()
-        values = {"number": number, "kind": taken.group, "gpus": taken.gpus, "wall_s": taken.wall_s}
+        values = {
+            "number": number,
+            "kind": taken.group,
+            "gpus": taken.gpus,
+            "wall_s": taken.wall_s,
+            "submit_s": taken.submit_s,
+        }
         await self._connection.execute(insert(duration).values(values))
+        self._changes.written.durations.append(taken)
+        self._changes.written.duration_count = int(number)
 
     async def lead(self, holder: str, now: datetime, length_s: float) -> bool:
         """Makes a process the leader for a time, or keeps it so, unless another is."""
@@ -168,11 +196,6 @@ class SqlPlanningRepository:
             index_elements=["name"], set_=values | {"term": leader.c.term + is_new_term}, where=is_free
         )
         return (await self._connection.execute(statement)).rowcount == 1
-
-    async def leads(self, holder: str) -> bool:
-        """Tells whether a process is still the leader; nobody else has taken over since."""
-        query = select(leader.c.holder).where(leader.c.name == _LEADER)
-        return (await self._connection.execute(query)).scalar_one_or_none() == holder
 
     async def _facts(self, since: int) -> list[TrainingFact]:
         query = select(*_FACT_COLUMNS)
@@ -201,14 +224,12 @@ class SqlPlanningRepository:
             for row in await self._connection.execute(query)
         }
 
-    async def _history(self, last: int) -> History:
-        query = select(duration).where(duration.c.number <= last, duration.c.number > last - _MOST_DURATIONS)
-        rows = (await self._connection.execute(query.order_by(duration.c.number))).all()
-        return History(
-            np.array([row.wall_s for row in rows], np.float64),
-            np.array([row.gpus for row in rows], np.float64),
-            tuple(row.kind for row in rows),
-        )
+    async def _durations(self, known: int) -> list[Duration]:
+        query = select(duration).where(duration.c.number > known).order_by(duration.c.number)
+        return [
+            Duration(row.kind, row.gpus, row.wall_s, nan if row.submit_s is None else row.submit_s)
+            for row in await self._connection.execute(query)
+        ]
 
 
 def _queue_row(item: Queue) -> dict[str, Any]:

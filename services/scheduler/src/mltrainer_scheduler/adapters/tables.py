@@ -158,6 +158,7 @@ duration = Table(
     Column("kind", String),
     Column("gpus", Float),
     Column("wall_s", Float),
+    Column("submit_s", Float),
 )
 leader = Table(
     "leader",

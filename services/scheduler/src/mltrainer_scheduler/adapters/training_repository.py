@@ -63,6 +63,7 @@ class SqlTrainingRepository:
         statement = upsert(self._connection, training).values(row).on_conflict_do_nothing()
         if (await self._connection.execute(statement)).rowcount != 1:
             raise DatabaseConflictError(f"request {new.request_id!r} was stored concurrently")
+        self._changes.written.save(new)
 
     async def save(self, changed: Training, previous_revision: int) -> None:
         """Replaces a training.
@@ -77,6 +78,7 @@ class SqlTrainingRepository:
         )
         if (await self._connection.execute(statement)).rowcount != 1:
             raise DatabaseConflictError(f"{changed.name} has changed since revision {previous_revision}")
+        self._changes.written.save(changed)
 
     async def save_all(self, changed: Sequence[Training]) -> None:
         """Replaces trainings that were read under the lock of the cluster, where nobody else changes them."""
@@ -91,6 +93,7 @@ class SqlTrainingRepository:
         )
         for row, one in zip(rows, changed, strict=True):
             row["key"] = one.name
+            self._changes.written.save(one)
         await self._connection.execute(statement, rows)
 
     async def joined_to(self, wanted: ComputationId) -> list[Training]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mltrainer_common.database import Database
 from mltrainer_common.telemetry import current_traceparent, use_traceparent
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mltrainer_scheduler.adapters.changes import ChangeCounter
 from mltrainer_scheduler.adapters.cluster_repository import SqlClusterRepository, SqlKnowledgeRepository
 from mltrainer_scheduler.adapters.computation_repository import SqlComputationRepository
+from mltrainer_scheduler.adapters.own_commits import OwnCommits
 from mltrainer_scheduler.adapters.planning_repository import SqlPlanningRepository
 from mltrainer_scheduler.adapters.training_repository import SqlTrainingRepository
 from mltrainer_scheduler.domain.events import SchedulerEvent
@@ -43,8 +44,8 @@ def _trace_of(traceparent: str | None) -> AbstractContextManager[None]:
 class SqlView:
     """One read-only look."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        changes = ChangeCounter(connection)
+    def __init__(self, connection: AsyncConnection, own: OwnCommits) -> None:
+        changes = ChangeCounter(connection, own)
         self.trainings = SqlTrainingRepository(connection, changes)
         self.computations = SqlComputationRepository(connection)
         self.cluster = SqlClusterRepository(connection, changes)
@@ -55,9 +56,9 @@ class SqlView:
 class SqlUnitOfWork:
     """One write transaction."""
 
-    def __init__(self, transaction: EventTransaction) -> None:
+    def __init__(self, transaction: EventTransaction, own: OwnCommits) -> None:
         connection = transaction.connection
-        changes = ChangeCounter(connection)
+        changes = ChangeCounter(connection, own)
         self.trainings = SqlTrainingRepository(connection, changes)
         self.computations = SqlComputationRepository(connection)
         self.cluster = SqlClusterRepository(connection, changes)
@@ -66,10 +67,12 @@ class SqlUnitOfWork:
         self.inbox = transaction.inbox
         self.outbox = TracedOutbox(transaction.outbox)
         self._transaction = transaction
+        self._changes = changes
 
     async def commit(self) -> None:
         """Makes everything durable at once."""
         await self._transaction.commit()
+        self._changes.committed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +81,20 @@ class SqlUnitOfWorkFactory:
 
     database: Database
     transactions: EventTransactions
+    own: OwnCommits = field(default_factory=OwnCommits)
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[SqlUnitOfWork]:
         """Opens a transaction; leaving without `commit()` undoes it."""
         async with self.transactions.open() as transaction:
-            yield SqlUnitOfWork(transaction)
+            yield SqlUnitOfWork(transaction, self.own)
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[SqlView]:
         """Opens a view; it waits for no writer."""
         async with self.database.snapshot() as connection:
-            yield SqlView(connection)
+            yield SqlView(connection, self.own)
+
+    def own_revision(self) -> int:
+        """Returns the number of the last change that this process has committed."""
+        return self.own.last

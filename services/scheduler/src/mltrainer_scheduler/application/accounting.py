@@ -7,8 +7,8 @@ from mltrainer_scheduling.quotas import NOTHING, plus
 
 from mltrainer_scheduler.application.ports import UnitOfWork
 from mltrainer_scheduler.domain.cluster import demand_of
+from mltrainer_scheduler.domain.facts import Duration
 from mltrainer_scheduler.domain.lifecycle import Change
-from mltrainer_scheduler.domain.planning import Duration
 from mltrainer_scheduler.domain.training import Training, TrainingState
 
 _PERMILLE = 1_000
@@ -45,4 +45,5 @@ def _duration(training: Training) -> Duration:
     last_s = 0.0
     if training.begin_time and training.end_time:
         last_s = max((training.end_time - training.begin_time).total_seconds(), 0.0)
-    return Duration(training.spec.study, gpus, training.attained_s + last_s)
+    wall_s = training.attained_s + last_s
+    return Duration(training.spec.study, gpus, wall_s, training.create_time.timestamp())

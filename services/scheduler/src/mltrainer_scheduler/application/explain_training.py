@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from mltrainer_scheduler.application.planner import Planner
 from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory, View
 from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT
+from mltrainer_scheduler.domain.decisions import Hindrance
 from mltrainer_scheduler.domain.errors import TrainingNotFoundError
 from mltrainer_scheduler.domain.forecast import start_of, total
-from mltrainer_scheduler.domain.planning import Hindrance
 from mltrainer_scheduler.domain.reasons import sentence
 from mltrainer_scheduler.domain.training import Allocation, Training, TrainingState
 
@@ -69,16 +69,16 @@ class ExplainTrainingHandler:
     def _capacity(self, training: Training, now: datetime) -> Explanation:
         state, name = self.planner.state, training.name
         wait = self.planner.decisions.waits.get(name)
-        ahead = state.ahead_of(name) if name in state.facts else []
+        ahead, count = self.planner.ahead_of(name) if name in state.facts else ([], 0)
         if wait is None or name not in state.facts:
             message = "is placed within a second"
-            return Explanation(name, AWAITING_PLACEMENT, message, queue_position=len(ahead) + 1)
+            return Explanation(name, AWAITING_PLACEMENT, message, queue_position=count + 1)
         early = late = None
         if not wait.is_lasting:
-            early, late = self._start(name, len(ahead), now)
+            early, late = self._start(name, count, now)
         blocking = _blocking(wait, ahead)
         message = sentence(wait, state.facts[name].demand, training.spec.queue)
-        return Explanation(name, wait.reason, message, blocking, len(ahead) + 1, early, late)
+        return Explanation(name, wait.reason, message, blocking, count + 1, early, late)
 
     def _start(self, name: str, ahead: int, now: datetime) -> tuple[datetime | None, datetime | None]:
         demand = self.planner.state.facts[name].demand

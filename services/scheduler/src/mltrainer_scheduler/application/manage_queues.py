@@ -12,7 +12,7 @@ from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory
 from mltrainer_scheduler.domain.cluster_state import ClusterState
 from mltrainer_scheduler.domain.errors import QueuesChangedError
 from mltrainer_scheduler.domain.free_capacity import capacity_of
-from mltrainer_scheduler.domain.planning import past_of
+from mltrainer_scheduler.domain.situations import past_of
 from mltrainer_scheduler.domain.training import SchedulingPolicy
 
 
@@ -66,10 +66,9 @@ class QueuesHandler:
 
 
 def _uses(state: ClusterState, now_s: float, policy: SchedulingPolicy) -> list[QueueUse]:
-    snapshot = state.snapshot(now_s, frozenset(), policy.terms)
-    capacity = capacity_of(snapshot.nodes)
+    capacity = capacity_of(state.empty_nodes(()))
     facts = state.facts.values()
-    past = past_of(state, snapshot, policy.half_life_s)
+    past = past_of(state, now_s, policy.half_life_s)
     book = QuotaBook(state.queues, {*(fact.queue for fact in facts), *past})
     listed = {queue.name for queue in state.queues}
     queued, placed = Counter[str](), Counter[str]()

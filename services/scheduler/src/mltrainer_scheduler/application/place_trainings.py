@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import assert_never
 
@@ -13,9 +13,9 @@ from mltrainer_scheduler.application.resolve_training import KeyResolver, Resolu
 from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.catalogue import Knowledge
 from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT
+from mltrainer_scheduler.domain.decisions import Begin, Hindrance, Stop
 from mltrainer_scheduler.domain.keys import closed_as_of
 from mltrainer_scheduler.domain.lifecycle import Cause, Change
-from mltrainer_scheduler.domain.planning import Begin, Hindrance, Stop
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Training, TrainingState
 
 DEADLINE_EXCEEDED = Cause("DEADLINE_EXCEEDED", "the deadline passed before an attempt could begin")
@@ -48,17 +48,18 @@ class PlaceTrainingsHandler:
     async def __call__(self) -> PassResult:
         """Makes one pass."""
         now = self.clock.now()
-        async with self.unit_of_work.view() as view:
-            if not await self.planner.is_due(view.planning, now):
-                return PassResult()
+        if not await self._is_due(now):
+            return PassResult()
+        heard_since = now - timedelta(seconds=self.policy.node_silence_s)
         async with self.unit_of_work() as uow:
             change = await uow.planning.lock()
-            if not await uow.planning.leads(self.holder):
+            silent = await uow.planning.silent_for_leader(self.holder, heard_since)
+            if silent is None:
                 return PassResult()
-            await self.planner.follow(uow.planning, now)
-            step = _Pass(self, uow, await uow.knowledge.load(), now)
+            await self.planner.follow(uow.planning, now, silent)
+            step = _Pass(self, uow, await self.planner.knowledge(uow.knowledge), now)
             await step.settle()
-            decisions = self.planner.plan(now)
+            decisions = await self.planner.plan(now)
             await step.stop(decisions.stops)
             await step.begin(decisions.begins)
             await step.tell(decisions.waits)
@@ -67,6 +68,12 @@ class PlaceTrainingsHandler:
         if not step.try_again:
             self.planner.settle(change if step.has_changes else change - 1)
         return PassResult(tuple(step.placed), tuple(step.stopped), step.try_again)
+
+    async def _is_due(self, now: datetime) -> bool:
+        if self.planner.is_known_due(now, self.unit_of_work.own_revision()):
+            return True
+        async with self.unit_of_work.view() as view:
+            return await self.planner.is_due(view.planning, now)
 
 
 class _Pass:
@@ -133,12 +140,14 @@ class _Pass:
 
     async def tell(self, waits: Mapping[str, Hindrance]) -> None:
         """Says once why a training waits; `ExplainTraining` always knows the present cause."""
-        state = self._handler.planner.state
-        waiting = (name for name in state.untold if name in waits and name not in self._touched)
-        untold = list(islice(waiting, _MOST_TOLD))
-        if not untold:
+        if not waits:
             return
-        found = await self._uow.trainings.get_all(untold)
+        untold = self._handler.planner.state.untold
+        waiting = (name for name in untold if name in waits and name not in self._touched)
+        chosen = list(islice(waiting, _MOST_TOLD))
+        if not chosen:
+            return
+        found = await self._uow.trainings.get_all(chosen)
         await self._store_all(
             [lifecycle.queue(training, waits[name].reason) for name, training in found.items()]
         )

@@ -12,9 +12,8 @@ from mltrainer_scheduling.quotas import Queue
 from mltrainer_scheduler.domain.catalogue import Knowledge, TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
 from mltrainer_scheduler.domain.events import SchedulerEvent
-from mltrainer_scheduler.domain.facts import Delta
+from mltrainer_scheduler.domain.facts import Delta, Duration
 from mltrainer_scheduler.domain.keys import KeyedInputs
-from mltrainer_scheduler.domain.planning import Duration
 from mltrainer_scheduler.domain.training import (
     Allocation,
     Computation,
@@ -196,12 +195,16 @@ class PlanningRepository(Protocol):
         """Returns the number of the last change."""
         ...
 
-    async def changes(self, since: int, learned: int) -> Delta:
-        """Returns what has changed since a revision; everything that is not over since -1."""
+    async def changes(self, since: int, duration_count: int) -> list[Delta]:
+        """Returns what has changed since a revision, in order; everything that is not over since -1."""
         ...
 
     async def silent(self, heard_since: datetime) -> frozenset[str]:
         """Names the nodes that have not reported since a moment."""
+        ...
+
+    async def silent_for_leader(self, holder: str, heard_since: datetime) -> frozenset[str] | None:
+        """Names the nodes that have not reported since a moment; None unless a process still leads."""
         ...
 
     async def queues(self) -> tuple[Queue, ...]:
@@ -230,10 +233,6 @@ class PlanningRepository(Protocol):
 
     async def lead(self, holder: str, now: datetime, length_s: float) -> bool:
         """Makes a process the leader for a time, or keeps it so, unless another is."""
-        ...
-
-    async def leads(self, holder: str) -> bool:
-        """Tells whether a process is still the leader."""
         ...
 
 
@@ -346,6 +345,10 @@ class UnitOfWorkFactory(Protocol):
 
     def __call__(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Opens a transaction."""
+        ...
+
+    def own_revision(self) -> int:
+        """Returns the number of the last change that this process has committed, without a look."""
         ...
 
     def view(self) -> AbstractAsyncContextManager[View]:

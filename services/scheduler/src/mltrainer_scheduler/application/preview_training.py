@@ -8,10 +8,10 @@ from mltrainer_scheduler.application.planner import Planner
 from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory, View
 from mltrainer_scheduler.domain.catalogue import Selection, Unknown, Unready, select
 from mltrainer_scheduler.domain.cluster import AWAITING_PLACEMENT, Demand, demand_of
+from mltrainer_scheduler.domain.decisions import Decisions
 from mltrainer_scheduler.domain.facts import TrainingFact
 from mltrainer_scheduler.domain.forecast import Interval, duration_of, start_of, total
 from mltrainer_scheduler.domain.keys import BarCalendar, key_of
-from mltrainer_scheduler.domain.planning import Decisions
 from mltrainer_scheduler.domain.prices import PriceList
 from mltrainer_scheduler.domain.reasons import sentence
 from mltrainer_scheduler.domain.specification import FieldViolation, TrainingSpec, with_defaults
@@ -64,7 +64,7 @@ class PreviewTrainingHandler:
             if settled is not None:
                 return settled
             await self.planner.follow(view.planning, now)
-        return self._placed(spec, now)
+        return await self._placed(spec, now)
 
     async def _settled(self, view: View, spec: TrainingSpec) -> Preview | None:
         selected = select(spec, await view.knowledge.load(), views_are_complete=True)
@@ -86,7 +86,7 @@ class PreviewTrainingHandler:
             )
         return Preview("JOINED", f"it would wait for the result of {found.leader}", duplicate_of=found.leader)
 
-    def _placed(self, spec: TrainingSpec, now: datetime) -> Preview:
+    async def _placed(self, spec: TrainingSpec, now: datetime) -> Preview:
         demand = demand_of(_PREVIEWED, spec.resources)
         fact = TrainingFact(
             _PREVIEWED,
@@ -99,7 +99,7 @@ class PreviewTrainingHandler:
             wait_begin_s=now.timestamp(),
             checkpoint_interval_s=spec.resources.checkpoint_interval_s,
         )
-        decisions, ahead = self.planner.imagine(fact, now)
+        decisions, ahead = await self.planner.imagine(fact, now)
         length, samples = duration_of(self.planner.state.history, spec.study)
         begun = next((item for item in decisions.begins if item.training == _PREVIEWED), None)
         if begun is not None:

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, nan
 
+import numpy as np
 from mltrainer_scheduling.fair_share import PastUse
 from mltrainer_scheduling.quotas import Queue
 from mltrainer_scheduling.snapshot import History
 
 from mltrainer_scheduler.domain.cluster import Demand, NodeReport, demand_of
 from mltrainer_scheduler.domain.training import Allocation, Training, TrainingState
+
+_BLOCK = 64
+_WINDOW = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,75 @@ def fact_of(training: Training, held: Sequence[Allocation]) -> TrainingFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Duration:
+    """How long a training took, how wide it was and when it was asked for; those of a group last alike."""
+
+    group: str
+    gpus: float
+    wall_s: float
+    submit_s: float = nan
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """What has changed in the database since a revision; None where nothing of that kind has."""
+    """What has changed since a revision; None where nothing of that kind has.
+
+    Attributes:
+        past: Of those queues whose past use has changed.
+        durations: Those that came after the ones that the reader knows.
+        duration_count: How many there have been ever, the ones above included.
+        knowledge: Revision of the replicated tables.
+    """
 
     revision: int
     trainings: Sequence[TrainingFact] = ()
     nodes: Sequence[NodeReport] = ()
     queues: tuple[Queue, ...] | None = None
     past: Mapping[str, PastUse] | None = None
-    history: History | None = None
-    knowledge: int = 0
-    learned: int = 0
+    durations: Sequence[Duration] = ()
+    duration_count: int | None = None
+    knowledge: int | None = None
+
+
+def learned_count(count: int) -> int:
+    """Returns how many durations are learned from: in blocks, since learning costs more than planning."""
+    return count if count < _BLOCK else count - count % _BLOCK
+
+
+def forgotten_count(count: int) -> int:
+    """Returns how many of the first durations are left out: whole windows, so that most blocks only add."""
+    return max(count // _WINDOW - 1, 0) * _WINDOW
+
+
+class KnownDurations:
+    """The durations that are learned from: the same ones, whenever reading began."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.history = History()
+        self._kept: list[Duration] = []
+
+    def extend(self, durations: Sequence[Duration], count: int) -> None:
+        """Takes the newest durations in; `count` is how many there have been ever, these included."""
+        new = count - self.count
+        if new <= 0:
+            return
+        before = learned_count(self.count)
+        self._kept = self._kept if len(durations) >= new else []
+        self._kept += durations[-new:]
+        self.count = count
+        learned = learned_count(count)
+        if learned == before:
+            return
+        left_out = count - len(self._kept)
+        self._kept = self._kept[max(forgotten_count(learned) - left_out, 0) :]
+        self.history = _history(self._kept[: learned - (count - len(self._kept))])
+
+
+def _history(durations: Sequence[Duration]) -> History:
+    return History(
+        np.array([item.wall_s for item in durations], np.float64),
+        np.array([item.gpus for item in durations], np.float64),
+        tuple(item.group for item in durations),
+        np.array([item.submit_s for item in durations], np.float64),
+    )

@@ -1,7 +1,7 @@
 """Works out what is free on nodes from what trainings hold."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from math import nan
 
 import numpy as np
@@ -10,6 +10,8 @@ from mltrainer_scheduling.nodes import NodeTable
 from mltrainer_scheduling.quotas import Amounts
 
 from mltrainer_scheduler.domain.cluster import NodeReport
+
+_COLUMNS = tuple(column.name for column in fields(NodeTable))
 
 
 def empty_nodes(reports: Sequence[NodeReport]) -> NodeTable:
@@ -34,38 +36,59 @@ def empty_nodes(reports: Sequence[NodeReport]) -> NodeTable:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Shares as columns: row of the node, workers, device or -1, and what each worker holds."""
+
+    node: Integers
+    workers: Integers
+    device: Integers
+    cpu_millis: Integers
+    memory_bytes: Integers
+    gpu_millis: Integers
+
+    @classmethod
+    def of(cls, jobs: JobTable) -> "Held":
+        """Returns what the running ones of a table hold."""
+        each = [column[jobs.share_job] for column in (jobs.cpu_millis, jobs.memory_bytes, jobs.gpu_millis)]
+        return cls(jobs.share_node, jobs.share_workers, jobs.share_device, *each)
+
+
 def with_free(jobs: JobTable, nodes: NodeTable) -> NodeTable:
-    """Works out what is free from what is held, whatever a node itself says about it."""
-    cpu, memory, _ = held_by_node(jobs, len(nodes))
+    """Works out what is free from what jobs hold, whatever a node itself says about it."""
+    return with_held(nodes, Held.of(jobs))
+
+
+def with_held(nodes: NodeTable, held: Held) -> NodeTable:
+    """Works out what is free from what is held."""
+    cpu, memory = (np.zeros(len(nodes), np.int64) for _ in range(2))
+    np.add.at(cpu, held.node, held.workers * held.cpu_millis)
+    np.add.at(memory, held.node, held.workers * held.memory_bytes)
     return replace(
         nodes,
         free_cpu_millis=np.maximum(nodes.cpu_millis - cpu, 0),
         free_memory_bytes=np.maximum(nodes.memory_bytes - memory, 0),
-        free_gpu_millis=_free_devices(jobs, nodes),
+        free_gpu_millis=_free_devices(held, nodes),
     )
 
 
-def held_by_node(jobs: JobTable, count: int) -> tuple[Integers, Integers, Integers]:
-    """Returns the CPUs, memory and GPUs held on each node."""
-    cpu, memory, gpu = (np.zeros(count, np.int64) for _ in range(3))
-    for held, amounts in ((cpu, jobs.cpu_millis), (memory, jobs.memory_bytes), (gpu, jobs.gpu_millis)):
-        np.add.at(held, jobs.share_node, jobs.share_workers * amounts[jobs.share_job])
-    return cpu, memory, gpu
+def nodes_at(nodes: NodeTable, rows: Integers) -> NodeTable:
+    """Returns some nodes as a table."""
+    return NodeTable(**{name: getattr(nodes, name)[rows] for name in _COLUMNS})
 
 
-def _free_devices(jobs: JobTable, nodes: NodeTable) -> Integers:
+def _free_devices(held: Held, nodes: NodeTable) -> Integers:
     """Lays out what is held: fractions on their devices, whole devices on the first untouched ones."""
     width = nodes.free_gpu_millis.shape[1]
     if not width:
         return nodes.free_gpu_millis
     shared = np.zeros((len(nodes), width), np.int64)
-    each, device = jobs.gpu_millis[jobs.share_job], jobs.share_device
-    millis = jobs.share_workers * each
+    each, device = held.gpu_millis, held.device
     on_device = (device >= 0) & (device < width) & (each < WHOLE_GPU_MILLIS)
-    np.add.at(shared, (jobs.share_node[on_device], device[on_device]), millis[on_device])
+    np.add.at(shared, (held.node[on_device], device[on_device]), (held.workers * each)[on_device])
     whole = np.zeros(len(nodes), np.int64)
-    devices = jobs.share_workers * -(-each // WHOLE_GPU_MILLIS)
-    np.add.at(whole, jobs.share_node[~on_device], devices[~on_device])
+    devices = held.workers * -(-each // WHOLE_GPU_MILLIS)
+    np.add.at(whole, held.node[~on_device], devices[~on_device])
     exists = np.arange(width) < nodes.gpus[:, None]
     untouched = exists & (shared == 0)
     taken = untouched & (np.cumsum(untouched, axis=1) <= whole[:, None])

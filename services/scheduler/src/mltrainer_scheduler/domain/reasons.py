@@ -3,7 +3,7 @@
 from mltrainer_scheduling.plan import Cause
 
 from mltrainer_scheduler.domain.cluster import Demand
-from mltrainer_scheduler.domain.planning import FAIR_SHARE_REACHED, LARGER_THAN_QUOTA, Hindrance
+from mltrainer_scheduler.domain.decisions import FAIR_SHARE_REACHED, LARGER_THAN_QUOTA, Hindrance
 
 _SENTENCES: dict[str, str] = {
     Cause.NO_NODE: "no node that accepts attempts has reported lately",

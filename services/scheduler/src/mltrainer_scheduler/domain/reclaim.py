@@ -14,7 +14,7 @@ from mltrainer_scheduling.nodes import NodeTable
 from mltrainer_scheduling.quotas import QuotaBook
 from mltrainer_scheduling.snapshot import Snapshot
 
-from mltrainer_scheduler.domain.cluster_state import Account
+from mltrainer_scheduler.domain.columns import Account
 from mltrainer_scheduler.domain.free_capacity import with_free
 from mltrainer_scheduler.domain.gangs import place_gang
 from mltrainer_scheduler.domain.training import Share, Terms
