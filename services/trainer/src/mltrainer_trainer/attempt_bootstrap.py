@@ -6,6 +6,7 @@ import resource
 import signal
 import threading
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceStub
@@ -29,12 +30,14 @@ from prometheus_client import CollectorRegistry
 from mltrainer_trainer.adapters.artifact_upload import ArtifactSeal, RpcArtifactUpload
 from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
 from mltrainer_trainer.adapters.code_identity import code_identity
+from mltrainer_trainer.adapters.journal import StepContents, open_journal
 from mltrainer_trainer.adapters.model_release import plan_models
 from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource
 from mltrainer_trainer.adapters.training_executor import ThreadTrainingExecutor
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
 from mltrainer_trainer.domain.plan import AttemptPlan
 from mltrainer_trainer.entrypoints.attempt_process import AttemptProcess, Lease, StageLog, StopSignals
+from mltrainer_trainer.reuse_settings import make_recall
 from mltrainer_trainer.settings import artifact_url
 from mltrainer_trainer.signing_settings import SigningSettings
 from mltrainer_trainer.wire.order import decode_order
@@ -78,7 +81,8 @@ async def _run(plan: AttemptPlan, platform: PlatformSettings) -> int:
         )
         stack.callback(provider.shutdown)
         tracer = provider.get_tracer("mltrainer")
-        process = _assemble(Peers(platform, tracer, stack, plan.identity.name), Lease(plan.lease_s))
+        peers = Peers(platform, tracer, stack, plan.identity.name)
+        process = _assemble(peers, Lease(plan.lease_s), plan.identity.name)
         with (
             use_traceparent(plan.traceparent),
             tracer.start_as_current_span(
@@ -113,14 +117,15 @@ class Peers:
         return channel
 
 
-def _assemble(peers: Peers, lease: Lease) -> AttemptProcess:
+def _assemble(peers: Peers, lease: Lease, salt: str) -> AttemptProcess:
     cancelled, stages, code = threading.Event(), StageLog(), code_identity()
     reports = RpcAttemptReports(AttemptReportServiceStub(peers.channel("trainer")))
+    store = ContentStore(artifact_url(peers.platform))
+    journal = partial(open_journal, reports, StepContents(store))
+    recall = make_recall(peers.platform, code, salt)
     execute = ExecuteAttemptHandler(
-        datasets=RpcDatasetSource(
-            FeatureServiceStub(peers.channel("feature")), ContentStore(artifact_url(peers.platform))
-        ),
-        execute=ThreadTrainingExecutor(stages, cancelled.is_set),
+        datasets=RpcDatasetSource(FeatureServiceStub(peers.channel("feature")), store),
+        execute=ThreadTrainingExecutor(stages, cancelled.is_set, journal, recall),
         upload=RpcArtifactUpload(
             RegistryServiceStub(peers.channel("registry")), make_seal(peers.platform, code.environment_digest)
         ),

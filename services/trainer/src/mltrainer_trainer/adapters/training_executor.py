@@ -4,8 +4,8 @@ import asyncio
 import io
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from math import inf
 
 import polars as pl
@@ -13,10 +13,13 @@ from mltrainer_features import TargetKind
 from mltrainer_models.canonical import canonical_digest
 
 from mltrainer_trainer.adapters.estimators import load_learner
+from mltrainer_trainer.adapters.journal import Journal, JournaledFits
 from mltrainer_trainer.application.execute_attempt import Dataset, Outcome, Stages
 from mltrainer_trainer.domain.catalogue import UnknownModelError, select_entries
 from mltrainer_trainer.domain.leak_guards import LeakFoundError
+from mltrainer_trainer.domain.learners import LearnerFactory
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
+from mltrainer_trainer.domain.recall import Recall, recalling
 from mltrainer_trainer.domain.search import Hooks, Progress, TrainingCancelledError
 from mltrainer_trainer.domain.training import TrainingOutcome, TrainingPlan, execute_training
 from mltrainer_trainer.domain.training_data import (
@@ -36,19 +39,30 @@ _SHARES = {"trials": (0.05, 0.45), "folds": (0.5, 0.35), "refit": (0.85, 0.05)}
 
 @dataclass(frozen=True, slots=True)
 class ThreadTrainingExecutor:
-    """Executes `domain.training`."""
+    """Executes `domain.training`; a journal takes what is finished and knows what was before."""
 
     stages: Stages
     is_cancelled: Callable[[], bool]
+    journal: Callable[[AttemptPlan], Awaitable[Journal]]
+    recall: Recall | None = None
 
     async def __call__(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
         """Executes a plan on its data."""
-        return await asyncio.to_thread(self._execute, plan, dataset, content)
+        execution = _Execution(self.stages, self.is_cancelled, await self.journal(plan), self.recall)
+        return await asyncio.to_thread(execution.execute, plan, dataset, content)
 
-    def _execute(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
+
+@dataclass(frozen=True, slots=True)
+class _Execution:
+    stages: Stages
+    is_cancelled: Callable[[], bool]
+    journal: Journal
+    recall: Recall | None
+
+    def execute(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
         try:
             outcome = execute_training(
-                training_plan(plan, dataset), read_data(plan, dataset, content), load_learner, self._hooks()
+                training_plan(plan, dataset), read_data(plan, dataset, content), self._load(), self._hooks()
             )
         except DataProblemError as error:
             raise AttemptFailedError("NOT_ENOUGH_ROWS", error.problem) from error
@@ -61,16 +75,29 @@ class ThreadTrainingExecutor:
         except MemoryError as error:
             raise AttemptFailedError("OUT_OF_MEMORY", "the machine has too little memory for it") from error
         check_finite(outcome)
-        return to_outcome(outcome, time.process_time())
+        return to_outcome(outcome, time.process_time(), self.recall.meter if self.recall else None)
+
+    def _load(self) -> LearnerFactory:
+        if self.recall is None:
+            return load_learner
+        results = JournaledFits(self.journal, self.recall.results)
+        return recalling(load_learner, replace(self.recall, results=results))
 
     def _hooks(self) -> Hooks:
+        charged = self.recall.charged_cpu_seconds if self.recall else time.process_time
         return Hooks(
-            on_progress=self._on_progress, is_cancelled=self.is_cancelled, cpu_seconds=time.process_time
+            on_progress=self._on_progress,
+            is_cancelled=self.is_cancelled,
+            cpu_seconds=lambda: charged() + self.journal.charged_cpu_seconds,
+            find_trial=self.journal.find_trial,
+            keep_trial=self.journal.keep_trial,
         )
 
     def _on_progress(self, progress: Progress) -> None:
         begin, share = _SHARES.get(progress.stage, (0.0, 0.0))
-        self.stages.enter(progress.stage, begin + share * progress.done / max(1, progress.total))
+        search = self.journal.progress(progress.total if progress.stage == "trials" else 0)
+        done = begin + share * progress.done / max(1, progress.total)
+        self.stages.enter(progress.stage, done, search)
 
 
 def training_plan(plan: AttemptPlan, dataset: Dataset) -> TrainingPlan:

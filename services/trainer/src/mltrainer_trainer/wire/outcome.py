@@ -8,6 +8,7 @@ from mltrainer.trainer.v1.resources_pb2 import (
     FoldMetrics,
     LeaderboardRow,
     ModelSignature,
+    Reuse,
     SignatureField,
 )
 from mltrainer.trainer.v1.resources_pb2 import Lineage as LineageMessage
@@ -19,6 +20,7 @@ from mltrainer_models.description import decode_description
 
 from mltrainer_trainer.application.execute_attempt import Lineage, Outcome
 from mltrainer_trainer.domain.catalogue import Parameters
+from mltrainer_trainer.domain.recall import ReuseMeter
 from mltrainer_trainer.domain.search import Trial
 from mltrainer_trainer.domain.training import FoldScore, LeaderboardEntry, TrainingOutcome
 from mltrainer_trainer.wire.events import timestamp
@@ -27,7 +29,7 @@ from mltrainer_trainer.wire.times import from_microseconds
 _NUMBER, _OUTPUT = "float64", "prediction"
 
 
-def to_outcome(outcome: TrainingOutcome, cpu_seconds: float) -> Outcome:
+def to_outcome(outcome: TrainingOutcome, cpu_seconds: float, reuse: ReuseMeter | None = None) -> Outcome:
     """Encodes result and trials."""
     result = AttemptResult(
         catalogue_id=outcome.chosen.catalogue_id,
@@ -44,6 +46,7 @@ def to_outcome(outcome: TrainingOutcome, cpu_seconds: float) -> Outcome:
         row_count=outcome.row_count,
         canonical_digest=outcome.artifact.canonical_digest,
         signature=_signature(outcome),
+        reuse=_reuse(reuse) if reuse else None,
     )
     trials = tuple(_trial(trial).SerializeToString(deterministic=True) for trial in outcome.trials)
     return Outcome(result.SerializeToString(deterministic=True), trials, outcome.artifact.files)
@@ -70,6 +73,16 @@ def to_lineage(lineage: Lineage) -> LineageMessage:
         as_of=timestamp(plan.as_of_time),
         study=plan.study,
         computation_key=plan.computation_key,
+    )
+
+
+def _reuse(meter: ReuseMeter) -> Reuse:
+    return Reuse(
+        computed_fits=meter.computed,
+        recalled_fits=meter.recalled,
+        audited_fits=meter.audited,
+        mismatched_fits=meter.mismatched,
+        saved_cpu_seconds=meter.saved_cpu_seconds,
     )
 
 
