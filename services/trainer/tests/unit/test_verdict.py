@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from mltrainer_features import TargetKind
 from mltrainer_trainer.domain.metrics import OutOfSample
-from mltrainer_trainer.domain.verdict import Verdict, VerdictKind, VerdictReason, judge
+from mltrainer_trainer.domain.search import MonthlyLoss
+from mltrainer_trainer.domain.verdict import (
+    PriorTrial,
+    StudyRecord,
+    Verdict,
+    VerdictKind,
+    VerdictReason,
+    judge,
+)
 
 SYMBOLS, HORIZON = 5, 5
 
@@ -28,7 +36,12 @@ def judged(
         "ridge": OutOfSample(date, labels, predictions, zeros),
     }
     return judge(
-        chosen, results, baselines=baselines, target=target, horizon_bars=HORIZON, trial_count=trial_count
+        chosen,
+        results,
+        baselines=baselines,
+        target=target,
+        horizon_bars=HORIZON,
+        record=StudyRecord(trial_count),
     )
 
 
@@ -96,3 +109,39 @@ def test_a_return_model_must_also_survive_as_a_strategy() -> None:
     assert believed.kind == VerdictKind.EDGE
     assert believed.deflated_sharpe == pytest.approx(1.0)
     assert (doubted.kind, doubted.reason) == (VerdictKind.NO_EDGE, VerdictReason.SHARPE_WITHIN_SEARCH)
+
+
+def with_losses(losses: list[float], first_month: int = 500) -> PriorTrial:
+    return PriorTrial(0.1, tuple(MonthlyLoss(first_month + n, loss) for n, loss in enumerate(losses)))
+
+
+def test_overfitting_is_counted_over_the_months_that_tries_of_all_trainings_share() -> None:
+    random = np.random.default_rng(7)
+    noise = [with_losses(list(random.normal(size=48))) for _ in range(20)]
+    skilled = [with_losses(list(random.normal(size=48) + quality)) for quality in np.linspace(0, 20, 20)]
+    later = [with_losses(list(random.normal(size=48)), first_month=512) for _ in range(20)]
+
+    assert (StudyRecord(40, (*noise, *later)).overfitting() or 0.0) > 0.3
+    assert StudyRecord(20, tuple(skilled)).overfitting() == 0.0
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        pytest.param((), id="none"),
+        pytest.param((with_losses([1.0] * 48),), id="one"),
+        pytest.param((with_losses([1.0] * 3), with_losses([2.0] * 3)), id="few-months"),
+        pytest.param((with_losses([1.0] * 9), with_losses([2.0] * 9, first_month=900)), id="no-month-shared"),
+    ],
+)
+def test_too_little_says_nothing_of_overfitting(trials: tuple[PriorTrial, ...]) -> None:
+    assert StudyRecord(len(trials), trials).overfitting() is None
+
+
+def test_tries_that_were_given_up_early_do_not_shorten_the_record() -> None:
+    random = np.random.default_rng(8)
+    whole = [with_losses(list(random.normal(size=48))) for _ in range(10)]
+
+    with_pruned = StudyRecord(11, (*whole, with_losses([0.0] * 20)))
+
+    assert with_pruned.overfitting() == StudyRecord(10, tuple(whole)).overfitting()

@@ -55,16 +55,44 @@ def guard_training(
     Raises:
         LeakFoundError: One of them failed.
     """
-    for fold in (*folds, inner):
+    guard_data(data, (*folds, inner), inner)
+    guard = CandidateGuard(data, inner, seed)
+    for candidate in candidates:
+        guard(candidate)
+
+
+def guard_data(data: TrainingData, folds: Sequence[Fold], inner: Fold) -> None:
+    """Runs the guards of folds and features; `inner` is the fold that models are chosen on.
+
+    Raises:
+        LeakFoundError: One of them failed.
+    """
+    for fold in folds:
         guard_fold(data, fold)
     guard_features(data, inner.train)
-    small = Fold(inner.train[-_TRAINING_ROWS:], inner.test[:_TEST_ROWS])
-    shuffled = _with_shuffled_labels(data, np.concatenate([small.train, small.test]), seed)
-    for candidate in candidates:
+
+
+class CandidateGuard:
+    """Runs the guards of models, each on a few rows of the fold that models are chosen on."""
+
+    def __init__(self, data: TrainingData, inner: Fold, seed: int) -> None:
+        self._data = data
+        self._inner = inner
+        self._seed = seed
+        rows = np.concatenate([inner.train[-_TRAINING_ROWS:], inner.test[:_TEST_ROWS]])
+        self._shuffled = _with_shuffled_labels(data, rows, seed)
+
+    def __call__(self, candidate: Candidate) -> None:
+        """Looks at a model.
+
+        Raises:
+            LeakFoundError: TEST_ROWS_SEEN or SHUFFLED_LABELS_PREDICTED.
+            TrialFailedError: It cannot be fitted.
+        """
         wanted = max(_TRAINING_ROWS, candidate.entry.min_rows)
-        fold = replace(small, train=inner.train[-wanted:])
-        guard_test_rows(candidate, data, fold, seed)
-        guard_shuffled_labels(candidate, shuffled, fold, seed)
+        fold = Fold(self._inner.train[-wanted:], self._inner.test[:_TEST_ROWS])
+        guard_test_rows(candidate, self._data, fold, self._seed)
+        guard_shuffled_labels(candidate, self._shuffled, fold, self._seed)
 
 
 def guard_fold(data: TrainingData, fold: Fold) -> None:

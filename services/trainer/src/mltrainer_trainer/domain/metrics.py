@@ -7,6 +7,7 @@ import numpy as np
 from mltrainer_features import TargetKind
 
 from mltrainer_trainer.domain.inference import MeanEstimate, hac_mean, ratio_error
+from mltrainer_trainer.domain.sharpe import sharpe_ratio
 from mltrainer_trainer.domain.training_data import Floats, Integers
 
 _LARGEST_EXPONENT = 50.0
@@ -97,6 +98,10 @@ def score(result: OutOfSample, target: TargetKind, horizon_bars: int) -> dict[st
     scores = {name: metric(result) for name, metric in common.items()}
     for name, of_ranks in (("ic", False), ("rank_ic", True)):
         scores[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).mean
+    if target != TargetKind.LOG_REALIZED_VARIANCE:
+        returns = strategy_returns(result, horizon_bars)
+        if returns.any():
+            scores["sharpe"] = sharpe_ratio(returns)
     return scores
 
 
@@ -106,19 +111,20 @@ def standard_errors(result: OutOfSample, target: TargetKind, horizon_bars: int) 
     Sums over dates are what varies: rows of one date are correlated across symbols.
     """
     lag = horizon_bars - 1
-    rows, squared = (_sum_by_date(result.date, it) for it in (np.ones(len(result)), result.squared_errors))
-    spread = _sum_by_date(result.date, (result.labels - result.training_mean) ** 2)
+    rows, squared = (sum_by_date(result.date, it) for it in (np.ones(len(result)), result.squared_errors))
+    spread = sum_by_date(result.date, (result.labels - result.training_mean) ** 2)
     rmse = root_mean_squared_error(result)
     errors = {"r2": ratio_error(squared, spread, lag)}
     errors["rmse"] = ratio_error(squared, rows, lag) / (2 * rmse) if rmse > 0 else 0.0
     if target == TargetKind.LOG_REALIZED_VARIANCE:
-        errors["qlike"] = ratio_error(_sum_by_date(result.date, _qlike_losses(result)), rows, lag)
+        errors["qlike"] = ratio_error(sum_by_date(result.date, _qlike_losses(result)), rows, lag)
     for name, of_ranks in (("ic", False), ("rank_ic", True)):
         errors[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).standard_error
     return errors
 
 
-def _sum_by_date(date: Integers, values: Floats) -> Floats:
+def sum_by_date(date: Integers, values: Floats) -> Floats:
+    """Adds up the rows of each date, in time order."""
     return np.asarray(np.bincount(np.unique(date, return_inverse=True)[1], weights=values), dtype=np.float64)
 
 

@@ -1,24 +1,33 @@
-"""Chooses a model with data from before the first test only, and keeps account of every try."""
+"""What a search is made of: candidates, trials, and how a training talks to what started it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
-from mltrainer_models import canonical_digest
+from mltrainer_features import TargetKind
 
-from mltrainer_trainer.domain.catalogue import CatalogueEntry, Parameters
+from mltrainer_trainer.domain.catalogue import CatalogueEntry, Parameter, Parameters, Task
 from mltrainer_trainer.domain.errors import TrainerError
 from mltrainer_trainer.domain.learners import (
+    BadTrainingInputError,
     Fit,
+    FitFailedError,
     FitRequest,
     Learner,
     LearnerFactory,
     LearnerUnavailableError,
 )
-from mltrainer_trainer.domain.metrics import OutOfSample, joined, score
-from mltrainer_trainer.domain.training_data import Rows, TrainingData
+from mltrainer_trainer.domain.metrics import OutOfSample
+from mltrainer_trainer.domain.training_data import Floats, Rows, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
+
+TRAINING_BARS = "training_bars"
+"""A parameter of every searched model: how many of the latest dates it is fitted on; all where 0."""
+
+_LONGEST_DETAIL = 300
+_T = TypeVar("_T")
 
 
 class TrainingCancelledError(TrainerError):
@@ -31,6 +40,16 @@ class TrialState(StrEnum):
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
     FAILED = "FAILED"
+
+
+class TrialFailure(StrEnum):
+    """Why a model gave nothing on a fold."""
+
+    RAISED = "RAISED"
+    BAD_INPUT = "BAD_INPUT"
+    DIVERGED = "DIVERGED"
+    CLASS_MISSING = "CLASS_MISSING"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
 
 
 class SkipReason(StrEnum):
@@ -111,7 +130,7 @@ class Hooks:
     Attributes:
         on_progress: Told at each step; `best_objective` is that of the search so far.
         is_cancelled: Asked at each step.
-        cpu_seconds: Reads the CPU time used so far, with that of what was recalled.
+        cpu_seconds: Reads the CPU time used so far, with that of what was recalled or found.
         find_trial: Finds a finished trial by its configuration digest.
         keep_trial: Told every trial once, pruned, failed and found ones too, in order of their number and
             before the next one begins.
@@ -123,7 +142,9 @@ class Hooks:
     find_trial: Callable[[str], Trial | None] = field(default=lambda _digest: None)
     keep_trial: Callable[[Trial], None] = field(default=lambda _trial: None)
 
-    def report(self, stage: str, done: int, total: int, detail: str) -> None:
+    def report(
+        self, stage: str, done: int, total: int, detail: str, best_objective: float | None = None
+    ) -> None:
         """Tells the progress.
 
         Raises:
@@ -131,7 +152,17 @@ class Hooks:
         """
         if self.is_cancelled():
             raise TrainingCancelledError(stage)
-        self.on_progress(Progress(stage, done, total, detail))
+        self.on_progress(Progress(stage, done, total, detail, best_objective))
+
+
+class TrialFailedError(TrainerError):
+    """A model could not be fitted, or what it predicts is no number."""
+
+    def __init__(self, catalogue_id: str, reason: TrialFailure, detail: str) -> None:
+        super().__init__(f"{catalogue_id}: {reason}: {detail}")
+        self.catalogue_id = catalogue_id
+        self.reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +173,68 @@ class Candidate:
     learner: Learner
 
     def fit(self, data: TrainingData, rows: Rows, parameters: Parameters, seed: int) -> Fit:
-        """Fits on some rows of the columns the model reads."""
-        matrix = data.matrix[rows]
-        columns = data.columns(self.entry.columns(data.feature_names))
-        if len(columns) < len(data.feature_names):
-            matrix = np.ascontiguousarray(matrix[:, columns])
+        """Fits on some rows of the columns the model reads, the latest `training_bars` dates of them.
+
+        Raises:
+            TrialFailedError: it cannot, whatever its library raises.
+        """
         settings = {**self.entry.fixed, **parameters}
-        return self.learner(FitRequest(matrix, data.labels[rows], settings, data.horizon_bars, seed))
+        rows = latest_rows(data, rows, settings.pop(TRAINING_BARS, 0))
+        labels = data.labels[rows]
+        if data.target == TargetKind.DIRECTION and len(np.unique(labels)) < 2 and not self.entry.is_baseline:
+            detail = f"all {len(labels)} training labels are {labels[0]:g}"
+            raise TrialFailedError(self.entry.id, TrialFailure.CLASS_MISSING, detail)
+        groups = data.date[rows] if self.entry.task is Task.RANKING else None
+        matrix = self._matrix(data, rows)
+        request = FitRequest(matrix, labels, settings, data.horizon_bars, seed, groups)
+        return self._attempted(lambda: self.learner(request))
 
     def test(self, data: TrainingData, fold: Fold, parameters: Parameters, seed: int) -> OutOfSample:
-        """Fits on the training rows of a fold and predicts its test rows."""
+        """Fits on the training rows of a fold and predicts its test rows.
+
+        Raises:
+            TrialFailedError: it cannot, or a prediction is not finite.
+        """
         fit = self.fit(data, fold.train, parameters, seed)
-        columns = data.columns(self.entry.columns(data.feature_names))
-        predictions = fit.predict(np.ascontiguousarray(data.matrix[fold.test][:, columns]))
+        matrix = self._matrix(data, fold.test)
+        predictions = self._attempted(lambda: fit.predict(matrix))
+        broken = int((~np.isfinite(predictions)).sum())
+        if broken:
+            detail = f"{broken} of {len(predictions)} predictions are not finite"
+            raise TrialFailedError(self.entry.id, TrialFailure.DIVERGED, detail)
         mean = np.full(len(fold.test), data.labels[fold.train].mean())
         return OutOfSample(data.date[fold.test], data.labels[fold.test], predictions, mean)
+
+    def _matrix(self, data: TrainingData, rows: Rows) -> Floats:
+        columns = data.columns(self.entry.columns(data.feature_names))
+        matrix = data.matrix[rows]
+        return matrix if len(columns) == matrix.shape[1] else np.ascontiguousarray(matrix[:, columns])
+
+    def _attempted(self, step: Callable[[], _T]) -> _T:
+        try:
+            return step()
+        except MemoryError as error:
+            raise TrialFailedError(
+                self.entry.id, TrialFailure.OUT_OF_MEMORY, "it needs more memory"
+            ) from error
+        except BadTrainingInputError as error:
+            raise TrialFailedError(self.entry.id, TrialFailure.BAD_INPUT, error.reason) from error
+        except FitFailedError as error:
+            raise TrialFailedError(self.entry.id, TrialFailure.RAISED, error.reason) from error
+        except TrainerError:
+            raise
+        except Exception as error:
+            # Libraries raise what they like; the study goes on without the trial.
+            detail = f"{type(error).__name__}: {error}"[:_LONGEST_DETAIL]
+            raise TrialFailedError(self.entry.id, TrialFailure.RAISED, detail) from error
+
+
+def latest_rows(data: TrainingData, rows: Rows, bars: Parameter) -> Rows:
+    """Keeps the rows of the last so many dates; all where that is 0."""
+    if not isinstance(bars, int) or bars <= 0 or not len(rows):
+        return rows
+    latest: Rows = rows[data.date[rows] > data.date[rows[-1]] - bars]
+    return latest
 
 
 def load_candidates(
@@ -178,79 +256,3 @@ def load_candidates(
             except LearnerUnavailableError as error:
                 skipped.append(SkippedModel(entry.id, SkipReason.UNAVAILABLE, error.reason))
     return candidates, skipped
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """Evaluates configurations on the validation folds, always with the same data and seed."""
-
-    candidates: Sequence[Candidate]
-    data: TrainingData
-    folds: Sequence[Fold]
-    seed: int
-    context_digest: str
-    hooks: Hooks
-
-    def execute(self, max_trials: int, cpu_limit_s: float) -> list[Trial]:
-        """Evaluates the default of each candidate, then drawn configurations of the best ones in turn.
-
-        Defaults are always evaluated. Drawing ends after `max_trials` trials in all or once `cpu_limit_s` is
-        used.
-        """
-        trials: list[Trial] = []
-        total = max(max_trials, len(self.candidates))
-        for candidate in self.candidates:
-            self.hooks.report("trials", len(trials), total, candidate.entry.id)
-            trials.append(self._evaluate(candidate, candidate.entry.defaults, len(trials) + 1))
-        for candidate, parameters in self._draws(tuple(trials)):
-            if len(trials) >= max_trials or self.hooks.cpu_seconds() >= cpu_limit_s:
-                break
-            self.hooks.report("trials", len(trials), total, candidate.entry.id)
-            trials.append(self._evaluate(candidate, parameters, len(trials) + 1))
-        return trials
-
-    def _draws(self, defaults: Sequence[Trial]) -> Iterator[tuple[Candidate, Parameters]]:
-        by_id = {c.entry.id: c for c in self.candidates if c.entry.search_space}
-        ranked = sorted(defaults, key=lambda trial: (trial.objective, trial.number))
-        order = [by_id[trial.catalogue_id] for trial in ranked if trial.catalogue_id in by_id]
-        random = np.random.default_rng(self.seed)
-        while order:
-            for candidate in order:
-                yield candidate, candidate.entry.draw_parameters(random)
-
-    def _evaluate(self, candidate: Candidate, parameters: Parameters, number: int) -> Trial:
-        digest = self._digest(candidate.entry, parameters)
-        found = self.hooks.find_trial(digest)
-        trial = replace(found, number=number) if found else self._test(candidate, parameters, number, digest)
-        self.hooks.keep_trial(trial)
-        return trial
-
-    def _test(self, candidate: Candidate, parameters: Parameters, number: int, digest: str) -> Trial:
-        started = self.hooks.cpu_seconds()
-        result = joined([candidate.test(self.data, fold, parameters, self.seed) for fold in self.folds])
-        return Trial(
-            number=number,
-            catalogue_id=candidate.entry.id,
-            parameters=dict(parameters),
-            seed=self.seed,
-            objective=float(result.squared_errors.mean()),
-            metrics=score(result, self.data.target, self.data.horizon_bars),
-            cpu_seconds=self.hooks.cpu_seconds() - started,
-            configuration_digest=digest,
-        )
-
-    def _digest(self, entry: CatalogueEntry, parameters: Parameters) -> str:
-        return canonical_digest(
-            {
-                "context": self.context_digest,
-                "entry": entry.digest,
-                "parameters": dict(parameters),
-                "seed": self.seed,
-            }
-        )
-
-
-def best_trial(trials: Sequence[Trial], catalogue_id: str | None = None) -> Trial:
-    """Takes the smallest objective, the earlier trial of equals, over all models or of one."""
-    eligible = [trial for trial in trials if catalogue_id in (None, trial.catalogue_id)]
-    return min(eligible, key=lambda trial: (trial.objective, trial.number))

@@ -17,11 +17,12 @@ Rows = NDArray[np.intp]
 
 
 class DataProblemError(TrainerError):
-    """The dataset lacks what a training needs."""
+    """The dataset lacks what a training needs; `reason` is what the attempt ends with."""
 
-    def __init__(self, problem: str) -> None:
+    def __init__(self, problem: str, reason: str = "NOT_ENOUGH_ROWS") -> None:
         super().__init__(problem)
         self.problem = problem
+        self.reason = reason
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -89,6 +90,7 @@ def load_training_data(
     if missing:
         raise DataProblemError(f"columns are missing: {', '.join(missing)}")
     numbers = [*feature_names, "label"]
+    _require_values(frame, numbers)
     complete = (
         frame.select(needed)
         .filter(pl.all_horizontal(pl.col(numbers).is_finite()), pl.col("label_end_time").is_not_null())
@@ -115,6 +117,13 @@ def load_training_data(
         labels=complete["label"].to_numpy(),
         dropped_rows=len(frame) - len(complete),
     )
+
+
+def _require_values(frame: pl.DataFrame, columns: Sequence[str]) -> None:
+    finite = frame.select(pl.col(columns).is_finite().any()).row(0) if len(frame) else ()
+    empty = [name for name, present in zip(columns, finite, strict=False) if not present]
+    if empty:
+        raise DataProblemError(f"no row has a value of {', '.join(empty)}", "COLUMN_WITHOUT_VALUES")
 
 
 def _number(event_time: Integers) -> Integers:

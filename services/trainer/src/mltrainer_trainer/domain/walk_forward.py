@@ -49,12 +49,17 @@ def walk_forward_folds(
 
 
 def validation_folds(
-    event_time: Integers, label_end_time: Integers, plan: EvaluationPlan, validation_bars: int
+    event_time: Integers,
+    label_end_time: Integers,
+    plan: EvaluationPlan,
+    validation_bars: int,
+    fold_count: int = 1,
 ) -> tuple[Fold, ...]:
     """Cuts off the last `validation_bars` dates before the first test, to choose models with.
 
-    Its labels, too, are known before the first test time, so no choice has seen what the test asks. At most
-    a third of the dates validate.
+    They are cut into `fold_count` successive folds, each trained on what was known before it. Their labels,
+    too, are known before the first test time, so no choice has seen what the test asks. At most a third of
+    the dates validate.
     """
     dates = np.unique(event_time)
     known = _is_known(event_time, label_end_time, dates, plan.first_test_time, plan.embargo_bars)
@@ -62,9 +67,14 @@ def validation_folds(
     count = min(validation_bars, len(known_dates) // 3)
     if not count:
         return ()
-    start = int(known_dates[-count])
-    train = _is_known(event_time, label_end_time, dates, start, plan.embargo_bars)
-    return (Fold(np.flatnonzero(train), np.flatnonzero(known & (event_time >= start))),)
+    parts = np.array_split(known_dates[-count:], min(fold_count, count))
+    return tuple(
+        Fold(
+            np.flatnonzero(_is_known(event_time, label_end_time, dates, int(part[0]), plan.embargo_bars)),
+            np.flatnonzero(known & (event_time >= part[0]) & (event_time <= part[-1])),
+        )
+        for part in parts
+    )
 
 
 def _is_known(

@@ -1,0 +1,134 @@
+"""Chooses what a training tests and fits last: a baseline, a model, or an ensemble of the best ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from mltrainer_features import TargetKind
+from mltrainer_models import canonical_digest
+
+from mltrainer_trainer.domain.catalogue import Parameter
+from mltrainer_trainer.domain.ensembles import MAXIMUM_MEMBERS, Ensemble, OutOfFold, build_ensemble
+from mltrainer_trainer.domain.metrics import OutOfSample, joined, score
+from mltrainer_trainer.domain.search import Trial, TrialState
+from mltrainer_trainer.domain.study import SearchBudget, Study, monthly_losses
+from mltrainer_trainer.domain.training_data import DataProblemError, Floats, TrainingData
+from mltrainer_trainer.domain.walk_forward import Fold
+
+ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was chosen.
+
+    Attributes:
+        trial: The chosen configuration; of an ensemble, its weights, slope and level.
+        members: The trials it is made of; of a single model, that one.
+        ensemble: How to combine the members; None where the only one is taken as it is.
+    """
+
+    trial: Trial
+    members: tuple[Trial, ...]
+    ensemble: Ensemble | None = None
+
+
+def select(study: Study, budget: SearchBudget) -> Selection:
+    """Chooses by validation rows alone.
+
+    A baseline is chosen where no other model does better, or where nothing the others say of returns differs
+    from chance.
+
+    Raises:
+        DataProblemError: no trial was completed.
+    """
+    baselines, models = study.ranking(baselines=True), _affordable(study, budget)
+    if not models and not baselines:
+        details = "; ".join(f"{it.catalogue_id}: {it.detail}" for it in study.trials)
+        raise DataProblemError(f"no model could be fitted: {details}", "MODEL_DIVERGED")
+    if not models:
+        return Selection(baselines[0], (baselines[0],))
+    rows = _out_of_fold(study, models)
+    names = [it.catalogue_id for it in models]
+    ensemble = build_ensemble(names, rows, study.data.target, study.data.horizon_bars)
+    if baselines and (ensemble.slope == 0.0 or baselines[0].objective <= ensemble.objective):
+        return Selection(baselines[0], (baselines[0],))
+    members = tuple(it for it in models if it.catalogue_id in ensemble.weights)
+    if ensemble.is_plain:
+        return Selection(members[0], members)
+    trial = _trial(study, members, ensemble, rows, dict(zip(names, rows.predictions.T, strict=True)))
+    study.add(trial)
+    return Selection(trial, members, ensemble)
+
+
+def centre_of(data: TrainingData, fold: Fold) -> float:
+    """Says what predictions of a fold are shrunk towards: zero for excess returns, else the training mean."""
+    if data.target == TargetKind.EXCESS_RETURN:
+        return 0.0
+    return float(data.labels[fold.train].mean())
+
+
+def _affordable(study: Study, budget: SearchBudget) -> list[Trial]:
+    """Takes the best model, and further ones to combine with it, within what is left of the budget."""
+    ranked = study.ranking(baselines=False)
+    chosen = ranked[:1]
+    left = budget.cpu_seconds - study.spent_cpu_seconds()
+    for trial in (
+        [it for it in ranked if _is_served(study, it)] if chosen and _is_served(study, chosen[0]) else ()
+    ):
+        left -= study.fit_cpu_seconds(trial) * budget.test_fits
+        if trial not in chosen and left >= 0 and len(chosen) < MAXIMUM_MEMBERS:
+            chosen.append(trial)
+    return chosen
+
+
+def _is_served(study: Study, trial: Trial) -> bool:
+    return study.candidate(trial.catalogue_id).entry.serves_row_by_row
+
+
+def _out_of_fold(study: Study, models: Sequence[Trial]) -> OutOfFold:
+    parts = [_results(study, it) for it in models]
+    first = joined(parts[0])
+    sizes = [len(fold.test) for fold in study.folds]
+    centres = [centre_of(study.data, fold) for fold in study.folds]
+    return OutOfFold(
+        date=first.date,
+        fold=np.repeat(np.arange(len(sizes)), sizes),
+        labels=first.labels,
+        centre=np.repeat(centres, sizes),
+        predictions=np.stack([joined(it).predictions for it in parts], axis=1),
+    )
+
+
+def _results(study: Study, trial: Trial) -> list[OutOfSample]:
+    known = study.results.get(trial.configuration_digest)
+    if known is not None:
+        return known
+    candidate = study.candidate(trial.catalogue_id)
+    return [candidate.test(study.data, fold, trial.parameters, study.seed) for fold in study.folds]
+
+
+def _trial(
+    study: Study,
+    members: Sequence[Trial],
+    ensemble: Ensemble,
+    rows: OutOfFold,
+    predictions: Mapping[str, Floats],
+) -> Trial:
+    combined = ensemble.combine(predictions, rows.centre)
+    result = OutOfSample(rows.date, rows.labels, combined, rows.centre)
+    parameters: dict[str, Parameter] = {f"weight.{name}": weight for name, weight in ensemble.weights.items()}
+    parameters |= {"slope": ensemble.slope, "level": ensemble.level}
+    digests = [it.configuration_digest for it in members]
+    return Trial(
+        number=len(study.trials) + 1,
+        catalogue_id=ENSEMBLE,
+        parameters=parameters,
+        seed=study.seed,
+        objective=ensemble.objective,
+        metrics=score(result, study.data.target, study.data.horizon_bars),
+        cpu_seconds=0.0,
+        configuration_digest=canonical_digest({"members": digests, "parameters": parameters}),
+        state=TrialState.COMPLETE,
+        monthly_losses=monthly_losses(study.months(), result),
+    )

@@ -1,0 +1,263 @@
+"""Searches: each default first, then draws around the best learners, pruned by fold, within a CPU budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+
+import numpy as np
+from mltrainer_models import canonical_digest
+
+from mltrainer_trainer.domain.catalogue import CatalogueEntry, Choice, CostClass, Parameters
+from mltrainer_trainer.domain.inference import hac_mean
+from mltrainer_trainer.domain.metrics import OutOfSample, joined, score
+from mltrainer_trainer.domain.sampling import Observation, Sampler
+from mltrainer_trainer.domain.search import (
+    TRAINING_BARS,
+    Candidate,
+    Hooks,
+    MonthlyLoss,
+    SkippedModel,
+    SkipReason,
+    Trial,
+    TrialFailedError,
+    TrialState,
+)
+from mltrainer_trainer.domain.training_data import Floats, Integers, TrainingData
+from mltrainer_trainer.domain.walk_forward import Fold
+
+# A market of 16 or 8 years ago may say less of tomorrow than it costs; the search finds out.
+_SPANS = (4_032, 2_016)
+_SEARCHED_LEARNERS = 4
+_MOST_REPEATS = 20
+# Behind its learner's best by this many standard errors over months, a configuration is given up.
+_PRUNING_T = 1.0
+# Expected CPU time of a fit on 100,000 rows of 40 features before any was measured: the middle of the class.
+_EXPECTED_S = {
+    CostClass.TRIVIAL: 0.03,
+    CostClass.CHEAP: 0.3,
+    CostClass.MODERATE: 3.0,
+    CostClass.EXPENSIVE: 30.0,
+}
+_DRAWING_COST = {
+    CostClass.TRIVIAL: 1,
+    CostClass.CHEAP: 1,
+    CostClass.MODERATE: 2,
+    CostClass.EXPENSIVE: 8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchBudget:
+    """How much may be tried.
+
+    Attributes:
+        max_trials: Defaults are evaluated beyond it as far as the CPU time goes, baselines and one model
+            always.
+        cpu_seconds: Of the whole training.
+        test_fits: How often each chosen model is fitted after the search.
+        tested_models: How many models are chosen at most.
+    """
+
+    max_trials: int
+    cpu_seconds: float
+    test_fits: int
+    tested_models: int
+
+
+@dataclass(slots=True)
+class Study:
+    """Evaluates configurations on the validation folds, always with the same data and seed.
+
+    The course depends on data, seed and what trials come out as, and on CPU time only where the budget ends
+    it. `guard` looks at a candidate before it is tried.
+    """
+
+    candidates: Sequence[Candidate]
+    data: TrainingData
+    folds: Sequence[Fold]
+    seed: int
+    context_digest: str
+    hooks: Hooks
+    sampler: Sampler
+    guard: Callable[[Candidate], None] = field(default=lambda _candidate: None)
+    trials: list[Trial] = field(default_factory=list)
+    skipped: list[SkippedModel] = field(default_factory=list)
+    results: dict[str, list[OutOfSample]] = field(default_factory=dict)
+    _started_s: float = 0.0
+    _draws: dict[str, int] = field(default_factory=dict)
+
+    def execute(self, budget: SearchBudget) -> None:
+        """Fills `trials`, `skipped`, and `results`, the out-of-fold predictions by configuration digest."""
+        self._started_s = self.hooks.cpu_seconds()
+        for candidate in sorted(self.candidates, key=_default_order):
+            self._report(candidate, max(budget.max_trials, len(self.candidates)))
+            needed = candidate.entry.is_baseline or not self.ranking(baselines=False)
+            if needed or self._fits_in(budget, self._expected_cpu(candidate)):
+                self.add(self._evaluate(candidate, candidate.entry.defaults, is_default=True))
+            else:
+                detail = "its default would leave too little to test what was tried before"
+                self.skipped.append(SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, detail))
+        repeats = 0
+        while len(self.trials) < budget.max_trials and repeats < _MOST_REPEATS:
+            drawn = self._draw()
+            if drawn is None or not self._fits_in(budget, self._expected_cpu(drawn[0])):
+                break
+            if self._digest(drawn[0].entry, drawn[1]) in {it.configuration_digest for it in self.trials}:
+                repeats += 1
+                continue
+            self._report(drawn[0], budget.max_trials)
+            self.add(self._evaluate(*drawn, is_default=False))
+
+    def spent_cpu_seconds(self) -> float:
+        """Counts the CPU time of this study, with that of trials that were found."""
+        return self.hooks.cpu_seconds() - self._started_s
+
+    def add(self, trial: Trial) -> None:
+        """Enters a trial."""
+        self.trials.append(trial)
+        self.hooks.keep_trial(trial)
+
+    def candidate(self, catalogue_id: str) -> Candidate:
+        """Returns a candidate by the id of its entry."""
+        return next(it for it in self.candidates if it.entry.id == catalogue_id)
+
+    def best(self, catalogue_id: str) -> Trial | None:
+        """Returns the best complete trial of a model."""
+        complete = [it for it in self.trials if it.catalogue_id == catalogue_id and _is_complete(it)]
+        return min(complete, key=_rank, default=None)
+
+    def ranking(self, *, baselines: bool) -> list[Trial]:
+        """Returns the best complete trial of each baseline or of each other model, best first."""
+        ids = [it.entry.id for it in self.candidates if it.entry.is_baseline == baselines]
+        return sorted((best for best in map(self.best, ids) if best is not None), key=_rank)
+
+    def fit_cpu_seconds(self, trial: Trial) -> float:
+        """Says what one fit of a complete trial took."""
+        return trial.cpu_seconds / len(self.folds)
+
+    def _report(self, candidate: Candidate, total: int) -> None:
+        finite = [it.objective for it in self.trials if _is_complete(it)]
+        self.hooks.report("trials", len(self.trials), total, candidate.entry.id, min(finite, default=None))
+
+    def _fits_in(self, budget: SearchBudget, expected_s: float) -> bool:
+        chosen = self.ranking(baselines=False)[: budget.tested_models]
+        reserved = sum(self.fit_cpu_seconds(it) for it in chosen) * budget.test_fits
+        return self.spent_cpu_seconds() + expected_s + reserved <= budget.cpu_seconds
+
+    def _expected_cpu(self, candidate: Candidate) -> float:
+        known = self.best(candidate.entry.id)
+        if known is not None:
+            return known.cpu_seconds
+        rows = sum(len(fold.train) for fold in self.folds)
+        size = rows / 1e5 * len(self.data.feature_names) / 40
+        return _EXPECTED_S[candidate.entry.cost_class] * size
+
+    def _draw(self) -> tuple[Candidate, Parameters] | None:
+        ranked = [self.candidate(it.catalogue_id) for it in self.ranking(baselines=False)]
+        searched = [it for it in ranked if it.entry.search_space][:_SEARCHED_LEARNERS]
+        if not searched:
+            return None
+
+        def claim(rank: int) -> int:
+            entry = searched[rank].entry
+            return (self._draws.get(entry.id, 0) + 1) * (rank + 1) * _DRAWING_COST[entry.cost_class]
+
+        chosen = searched[min(range(len(searched)), key=claim)]
+        number = self._draws.get(chosen.entry.id, 0)
+        self._draws[chosen.entry.id] = number + 1
+        return chosen, self._parameters(chosen.entry, number)
+
+    def _parameters(self, entry: CatalogueEntry, number: int) -> Parameters:
+        spans = [span for span in _SPANS if span < 0.8 * len(np.unique(self.data.date[self.folds[0].train]))]
+        if number < len(spans):
+            return {**entry.defaults, TRAINING_BARS: spans[number]}
+        space = {**entry.search_space, **({TRAINING_BARS: Choice((0, *spans))} if spans else {})}
+        own = [trial for trial in self.trials if trial.catalogue_id == entry.id]
+        seen = [
+            Observation({TRAINING_BARS: 0, **it.parameters}, it.objective, is_complete=_is_complete(it))
+            for it in own
+        ]
+        drawn = self.sampler(space, seen, self.seed + 7_919 * number)
+        if not drawn.get(TRAINING_BARS):
+            drawn.pop(TRAINING_BARS, None)
+        return {**entry.defaults, **drawn}
+
+    def _evaluate(self, candidate: Candidate, parameters: Parameters, *, is_default: bool) -> Trial:
+        digest, number = self._digest(candidate.entry, parameters), len(self.trials) + 1
+        found = self.hooks.find_trial(digest)
+        if found is not None:
+            return replace(found, number=number)
+        started = self.hooks.cpu_seconds()
+        parts: list[OutOfSample] = []
+        state, detail = TrialState.COMPLETE, ""
+        try:
+            if is_default:
+                self.guard(candidate)
+            for fold in self.folds:
+                parts.append(candidate.test(self.data, fold, parameters, self.seed))
+                if not is_default and self._is_behind(candidate, parts):
+                    state, detail = TrialState.PRUNED, f"behind after {len(parts)} of {len(self.folds)} folds"
+                    break
+        except TrialFailedError as error:
+            state, detail = TrialState.FAILED, f"{error.reason}: {error.detail}"
+        if state is TrialState.COMPLETE:
+            self.results[digest] = parts
+        trial = Trial(
+            number, candidate.entry.id, dict(parameters), self.seed, inf, {}, 0.0, digest, state, detail
+        )
+        return self._scored(trial, parts, self.hooks.cpu_seconds() - started)
+
+    def _scored(self, trial: Trial, parts: list[OutOfSample], cpu_seconds: float) -> Trial:
+        if trial.state is TrialState.FAILED:
+            return replace(trial, cpu_seconds=cpu_seconds)
+        result = joined(parts)
+        return replace(
+            trial,
+            objective=float(result.squared_errors.mean()),
+            metrics=score(result, self.data.target, self.data.horizon_bars),
+            cpu_seconds=cpu_seconds,
+            monthly_losses=monthly_losses(self.months(), result),
+        )
+
+    def _is_behind(self, candidate: Candidate, parts: list[OutOfSample]) -> bool:
+        incumbent = self.best(candidate.entry.id)
+        if incumbent is None or len(parts) == len(self.folds):
+            return False
+        theirs = {it.month: it.loss for it in incumbent.monthly_losses}
+        ours = monthly_losses(self.months(), joined(parts))
+        behind = np.array([it.loss - theirs[it.month] for it in ours if it.month in theirs])
+        return len(behind) > 2 and hac_mean(behind).t_statistic > _PRUNING_T
+
+    def months(self) -> Integers:
+        """Returns the month of each date, counted from January 1970."""
+        times = np.unique(self.data.event_time).astype("datetime64[us]")
+        return np.asarray(times.astype("datetime64[M]").astype(np.int64))
+
+    def _digest(self, entry: CatalogueEntry, parameters: Parameters) -> str:
+        return canonical_digest(
+            {
+                "context": self.context_digest,
+                "entry": entry.digest,
+                "parameters": dict(parameters),
+                "seed": self.seed,
+            }
+        )
+
+
+def monthly_losses(months: Integers, result: OutOfSample) -> tuple[MonthlyLoss, ...]:
+    """Averages squared errors over the rows of each month; `months` are those of the dates."""
+    present, numbers = np.unique(months[result.date], return_inverse=True)
+    losses: Floats = np.bincount(numbers, weights=result.squared_errors) / np.bincount(numbers)
+    return tuple(MonthlyLoss(int(month), float(loss)) for month, loss in zip(present, losses, strict=True))
+
+
+def _is_complete(trial: Trial) -> bool:
+    return trial.state is TrialState.COMPLETE
+
+
+def _rank(trial: Trial) -> tuple[float, int]:
+    return trial.objective, trial.number
+
+
+def _default_order(candidate: Candidate) -> tuple[bool, float]:
+    return not candidate.entry.is_baseline, _EXPECTED_S[candidate.entry.cost_class]
