@@ -54,7 +54,13 @@ def read_foreign_schema(content: bytes) -> OnlineSchema:
         UnreadableRegistryError: The bytes are no registry, or not one that can be served.
     """
     try:
-        return _Registry(registry_pb2.Registry.FromString(content)).schema()
+        registry = registry_pb2.Registry.FromString(content)
+        projects = {view.spec.project for view in (*registry.feature_views, *registry.stream_feature_views)}
+        if len(projects) > 1:
+            raise UnreadableRegistryError(
+                f"the registry holds several projects: {', '.join(sorted(projects))}"
+            )
+        return _Registry(registry).schema()
     except (ValueError, KeyError, TypeError) as error:
         raise UnreadableRegistryError(str(error)) from error
 

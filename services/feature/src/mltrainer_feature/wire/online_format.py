@@ -57,6 +57,19 @@ def key_values(kind: ValueKind, values: Sequence[bytes | str | int]) -> list[byt
     return [tag + length(len(value)) + value for value in encoded]
 
 
+def key_project(key: bytes) -> bytes | None:
+    """Returns the project at the end of a key; None where it is no key of rows."""
+    try:
+        (count,) = _LENGTH.unpack_from(key, 0)
+        place = _LENGTH.size
+        for _ in range(2 * count):
+            (length,) = _LENGTH.unpack_from(key, place + _LENGTH.size)
+            place += 2 * _LENGTH.size + length
+    except struct.error:
+        return None
+    return key[place:] if place <= len(key) else None
+
+
 def feature_field(view: str, feature: str) -> bytes:
     """Returns the field that keeps a feature's value."""
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
