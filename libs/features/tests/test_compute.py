@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mltrainer_features import (
     MAX_LOOK_BACK_BARS,
@@ -76,24 +76,26 @@ def test_a_bounded_look_back_gives_what_the_whole_history_gives(
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     symbols=st.integers(1, 5),
-    missing_share=st.sampled_from([0.0, 0.02, 0.4]),
+    missing_share=st.sampled_from([0.0, 0.02, 0.6]),
+    dates=st.sampled_from([7, 30, MAX_LOOK_BACK_BARS + 10]),
     last=st.integers(1, 5),
 )
 def test_a_matrix_of_closes_gives_the_same_bits_as_its_bars(
-    seed: int, symbols: int, missing_share: float, last: int
+    seed: int, symbols: int, missing_share: float, dates: int, last: int
 ) -> None:
-    bars = random_bars(seed, MAX_LOOK_BACK_BARS + 10, symbols, missing_share)
+    bars = random_bars(seed, dates, symbols, missing_share)
     wide = bars.pivot("symbol", index="event_time", values="close", sort_columns=True).sort("event_time")
+    assume(wide.height > last)
     first_date = wide.height - last
 
-    dates, places, values = compute_latest(wide.drop("event_time").to_numpy(), first_date)
+    found, places, values = compute_latest(wide.drop("event_time").to_numpy(), first_date)
 
     expected = compute_features(bars, since_event_time=wide["event_time"][first_date])
-    assert wide["event_time"][dates].to_list() == expected["event_time"].to_list()
+    assert wide["event_time"][found].to_list() == expected["event_time"].to_list()
     names = np.array(wide.columns[1:])
     assert names[places].tolist() == expected["symbol"].to_list()
     assert values.tobytes() == expected.select(feature_names()).fill_null(np.nan).to_numpy().tobytes()

@@ -12,6 +12,7 @@ from mltrainer_features.bars import (
     FeatureError,
     InvalidBarsError,
     find_bar_problems,
+    first_problem,
     split_bars,
 )
 from mltrainer_features.compute import (
@@ -55,6 +56,7 @@ __all__ = [
     "cross_section_readiness",
     "feature_names",
     "find_bar_problems",
+    "first_problem",
     "resolve_views",
     "split_bars",
     "view_digest",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 
 import polars as pl
 
@@ -29,6 +30,7 @@ class BarProblemReason(StrEnum):
     PRICE_NOT_POSITIVE = "PRICE_NOT_POSITIVE"
     HIGH_BELOW_LOW = "HIGH_BELOW_LOW"
     CLOSE_OUTSIDE_RANGE = "CLOSE_OUTSIDE_RANGE"
+    VOLUME_NOT_FINITE = "VOLUME_NOT_FINITE"
     VOLUME_NEGATIVE = "VOLUME_NEGATIVE"
     DUPLICATE = "DUPLICATE"
 
@@ -84,9 +86,15 @@ def find_bar_problems(bars: pl.DataFrame) -> list[BarProblem]:
         BarSchemaError: a column is missing or of another type.
     """
     require_bar_schema(bars)
+    key = pl.struct("symbol", "event_time")
+    repeated = pl.when(key.is_duplicated() & ~key.is_first_distinct())
+    problem = pl.coalesce(
+        first_problem(frozenset(bars.columns)),
+        repeated.then(pl.lit(f"{BarProblemReason.DUPLICATE}:event_time")),
+    )
     found = (
         bars.lazy()
-        .select("symbol", "event_time", _first_problem(bars))
+        .select("symbol", "event_time", problem=problem)
         .with_row_index("row")
         .filter(pl.col("problem").is_not_null())
         .collect()
@@ -121,7 +129,9 @@ def _numbered(bars: pl.DataFrame) -> pl.DataFrame:
     return bars.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
 
 
-def _first_problem(bars: pl.DataFrame) -> pl.Expr:
+@cache
+def first_problem(columns: frozenset[str]) -> pl.Expr:
+    """Makes `reason:field` of a bar with these columns, null for a usable one; repetitions aside."""
     checks: list[tuple[pl.Expr, BarProblemReason, str]] = [
         (pl.col("symbol").fill_null("") == "", BarProblemReason.SYMBOL_EMPTY, "symbol"),
         (pl.col("event_time").is_null(), BarProblemReason.EVENT_TIME_MISSING, "event_time"),
@@ -129,24 +139,22 @@ def _first_problem(bars: pl.DataFrame) -> pl.Expr:
         (pl.col("close") <= 0, BarProblemReason.PRICE_NOT_POSITIVE, "close"),
     ]
     for price in ("open", "high", "low"):
-        if price in bars.columns:
+        if price in columns:
             checks += [
                 (~pl.col(price).is_finite(), BarProblemReason.PRICE_NOT_FINITE, price),
                 (pl.col(price) <= 0, BarProblemReason.PRICE_NOT_POSITIVE, price),
             ]
-    if {"high", "low"} <= set(bars.columns):
+    if {"high", "low"} <= columns:
         outside = (pl.col("close") > pl.col("high")) | (pl.col("close") < pl.col("low"))
         checks += [
             (pl.col("high") < pl.col("low"), BarProblemReason.HIGH_BELOW_LOW, "high"),
             (outside, BarProblemReason.CLOSE_OUTSIDE_RANGE, "close"),
         ]
-    if "volume" in bars.columns:
-        checks.append((pl.col("volume") < 0, BarProblemReason.VOLUME_NEGATIVE, "volume"))
-    repeated = (
-        pl.struct("symbol", "event_time").is_duplicated()
-        & ~pl.struct("symbol", "event_time").is_first_distinct()
-    )
-    checks.append((repeated, BarProblemReason.DUPLICATE, "event_time"))
+    if "volume" in columns:
+        checks += [
+            (~pl.col("volume").is_finite(), BarProblemReason.VOLUME_NOT_FINITE, "volume"),
+            (pl.col("volume") < 0, BarProblemReason.VOLUME_NEGATIVE, "volume"),
+        ]
     return pl.coalesce(
         [pl.when(failed).then(pl.lit(f"{reason}:{field}")) for failed, reason, field in checks]
-    ).alias("problem")
+    )

@@ -40,7 +40,8 @@ class Panel:
     def _own_places(self) -> Integers:
         ends = np.searchsorted(self._symbols, np.arange(self._symbol_count), side="right")
         from_end = ends[self._symbols] - np.arange(self._symbols.size)
-        self._length = int(from_end.max(initial=0))
+        # No shorter than what is read of it: symbols that rarely trade have fewer bars than there are dates.
+        self._length = max(int(from_end.max(initial=0)), self.last or 0)
         return self._length - from_end
 
     def _rows_since(self, first_date: int) -> Integers:

@@ -48,7 +48,7 @@ class Dispatcher:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.group = group
-        self.progress: ProgressStore = (
+        self.progress: ProgressStore = group.progress or (
             NoProgress() if group.database is None else SqlProgress(group.database, group.name)
         )
         self._publisher = publisher

@@ -31,9 +31,9 @@ class SqlInbox:
         rows = [{"consumer": consumer, "event_id": event_id, "claim_time": now} for event_id in event_ids]
         if not rows:
             return set()
-        insert = upsert(self._connection, inbox).values(rows)
-        claimed = await self._connection.execute(insert.on_conflict_do_nothing().returning(inbox.c.event_id))
-        return set(claimed.scalars())
+        # The rows as parameters: a statement that holds them would be compiled anew for every number of them.
+        insert = upsert(self._connection, inbox).on_conflict_do_nothing().returning(inbox.c.event_id)
+        return set((await self._connection.execute(insert, rows)).scalars())
 
 
 async def prune_inbox(database: Database, before: datetime) -> int:

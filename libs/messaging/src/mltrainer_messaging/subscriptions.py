@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from mltrainer_common.database import Database
 
 from mltrainer_messaging.envelope import Event
+from mltrainer_messaging.progress import ProgressStore
 from mltrainer_messaging.topics import Topic, topic_of
 
 M = TypeVar("M", bound=Message)
@@ -71,7 +72,8 @@ def _name(handler: Callable[..., Any]) -> str:
 class ConsumerGroup:
     """Describes everything one service reads: one Kafka consumer group named like the service.
 
-    `database` keeps the progress rows that find process-killing events (None: a process without a database).
+    `database` keeps the progress rows that find process-killing events (None: a process without a database),
+    unless `progress` does.
     `transient_errors` adds the service's own error types that time may heal, such as a lost optimistic race.
     """
 
@@ -82,3 +84,4 @@ class ConsumerGroup:
     transient_errors: tuple[type[Exception], ...] = ()
     failures: FailurePolicy = field(default_factory=FailurePolicy)
     max_batch: int = 500
+    progress: ProgressStore | None = None

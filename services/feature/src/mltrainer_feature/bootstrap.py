@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from mltrainer.feature.v1.events_pb2 import FeaturesMaterialized, ViewRevised
 from mltrainer.feature.v1.feature_service_pb2_grpc import add_FeatureServiceServicer_to_server
 from mltrainer_common.content_store import ContentStore
-from mltrainer_common.database import Database, open_database, retry_conflicts
+from mltrainer_common.database import Database, DatabaseDialect, open_database, retry_conflicts
 from mltrainer_common.errors import StartupError
 from mltrainer_common.migrations import migrate
 from mltrainer_common.service import ServiceContext, ServiceParts
@@ -16,9 +17,11 @@ from mltrainer_messaging.broker import EventBroker
 from mltrainer_messaging.instruments import EventInstruments
 from mltrainer_messaging.kafka import KafkaBroker
 from mltrainer_messaging.outbox import OutboxSignal
+from mltrainer_messaging.progress import ProgressStore
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
 
+from mltrainer_feature.adapters.file_progress import FileProgress
 from mltrainer_feature.adapters.files import StoredFiles
 from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
 from mltrainer_feature.adapters.redis_connection import RedisAddress, RedisConnection
@@ -122,7 +125,7 @@ class _FeatureParts:
         return parts
 
     def service_parts(self, database: Database, broker: EventBroker, relay: OutboxRelay) -> ServiceParts:
-        group = consumer_group(self._instance, database, self._record_bars)
+        group = consumer_group(self._instance, database, self._record_bars, _progress(database))
         return ServiceParts(
             servicers=[
                 partial(add_FeatureServiceServicer_to_server, FeatureApi(self._use_cases)),
@@ -173,3 +176,9 @@ def _files(platform: PlatformSettings, settings: FeatureSettings) -> StoredFiles
     url = settings.artifact_url or str(platform.data_directory / "artifacts")
     close_offset = timedelta(seconds=settings.bar_close_offset_s)
     return StoredFiles(ContentStore(url), close_offset, settings.import_max_bytes)
+
+
+def _progress(database: Database) -> ProgressStore | None:
+    if database.dialect is not DatabaseDialect.SQLITE:
+        return None
+    return FileProgress(Path(database.writer.url.database or "").with_name("progress"))

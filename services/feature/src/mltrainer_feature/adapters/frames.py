@@ -7,8 +7,9 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
+from mltrainer_feature.domain.bar_grid import integers
 from mltrainer_feature.domain.bars import UTC_TIME, Bars
-from mltrainer_feature.domain.rows import FEATURE_NAMES, ROW_KEY, ROW_SCHEMA, Rows
+from mltrainer_feature.domain.rows import FEATURE_NAMES, ROW_SCHEMA, Rows
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SYMBOL_SEPARATOR = "\n"
@@ -39,17 +40,15 @@ def bar_records(bars: Bars) -> list[dict[str, Any]]:
 
 def row_blocks(rows: Rows) -> Iterator[dict[str, Any]]:
     """Packs rows, grouped by event time and created time."""
-    rows = _integer_times(rows.sort(ROW_KEY))
-    features = pack_features(rows)
-    symbols = rows["symbol"].to_list()
-    keys = rows.select("event_time", "created_time")
-    ends = keys.with_row_index("end").filter(pl.struct("event_time", "created_time").is_last_distinct())
+    features, symbols = pack_features(rows), rows["symbol"].to_list()
+    event, created = (integers(rows[name]) for name in ("event_time", "created_time"))
+    is_last = np.append((np.diff(event) != 0) | (np.diff(created) != 0), [True] * (rows.height > 0))
     start = 0
-    for last, event_time, created_time in ends.select("end", "event_time", "created_time").iter_rows():
+    for last in np.flatnonzero(is_last).tolist():
         end = last + 1
         yield {
-            "event_time": event_time,
-            "created_time": created_time,
+            "event_time": int(event[last]),
+            "created_time": int(created[last]),
             "row_count": end - start,
             "symbols": _SYMBOL_SEPARATOR.join(symbols[start:end]),
             "features": features[start:end].tobytes(),
@@ -59,8 +58,7 @@ def row_blocks(rows: Rows) -> Iterator[dict[str, Any]]:
 
 def pack_features(rows: Rows) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Lays the feature columns out as lines of float64; undefined values are NaN."""
-    filled = rows.select(pl.col(FEATURE_NAMES).fill_null(float("nan")))
-    return np.ascontiguousarray(filled.to_numpy(), dtype=np.float64)
+    return np.ascontiguousarray(rows[list(FEATURE_NAMES)].to_numpy(), dtype=np.float64)
 
 
 def read_blocks(blocks: Sequence[Sequence[Any]], symbols: Sequence[str]) -> Rows:

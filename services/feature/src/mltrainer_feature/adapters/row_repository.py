@@ -21,10 +21,13 @@ from mltrainer_feature.adapters.frames import (
 )
 from mltrainer_feature.adapters.tables import online_row, row_block
 from mltrainer_feature.application.ports import RowStatistics
+from mltrainer_feature.domain.bar_grid import integers
 from mltrainer_feature.domain.online import OnlineRow
 from mltrainer_feature.domain.rows import ROW_SCHEMA, EventRange, Rows
 
 _BLOCKS_AT_ONCE = 500
+# More than so many would hold other tasks of the event loop up.
+_ROWS_AT_ONCE = 2_000
 _SYMBOLS_AT_ONCE = 500
 
 
@@ -38,7 +41,8 @@ class SqlRowRepository:
         """Makes these the only rows of a range of event times."""
         since, until = to_microseconds(wanted.since), to_microseconds(wanted.until)
         await self.connection.execute(delete(row_block).where(row_block.c.event_time.between(since, until)))
-        blocks = await asyncio.to_thread(lambda: list(row_blocks(rows)))
+        few = rows.height <= _ROWS_AT_ONCE
+        blocks = list(row_blocks(rows)) if few else await asyncio.to_thread(lambda: list(row_blocks(rows)))
         for batch in _batches(blocks, _BLOCKS_AT_ONCE):
             await self.connection.execute(insert(row_block), batch)
 
@@ -51,16 +55,18 @@ class SqlRowRepository:
         """Makes rows readable online unless a newer one is: by event time, then created time."""
         if rows.is_empty():
             return
-        keys = rows.select("symbol", "event_time", "created_time").iter_rows()
+        times = (integers(rows[name]).tolist() for name in ("event_time", "created_time"))
         records = [
             {
                 "symbol": symbol,
-                "event_time": to_microseconds(event_time),
-                "created_time": to_microseconds(created_time),
+                "event_time": event_time,
+                "created_time": created_time,
                 "log_revision": log_revision,
                 "features": features.tobytes(),
             }
-            for (symbol, event_time, created_time), features in zip(keys, pack_features(rows), strict=True)
+            for symbol, event_time, created_time, features in zip(
+                rows["symbol"].to_list(), *times, pack_features(rows), strict=True
+            )
         ]
         statement = upsert(self.connection, online_row)
         new = statement.excluded

@@ -1,14 +1,13 @@
 """Which bars are accepted, and why the others are not."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 import polars as pl
-from mltrainer_features import BarProblemReason, find_bar_problems
+from mltrainer_features import first_problem
 
 Bars: TypeAlias = pl.DataFrame
 """Rows of `BAR_SCHEMA`: a symbol has several bars of one event time when it was restated."""
@@ -67,12 +66,13 @@ def split_new_bars(bars: Bars, latest_time: datetime) -> tuple[Bars, list[Refusa
 
     `latest_time` bounds how far ahead of the market clock a bar may claim to be known.
     """
-    distinct = bars.unique(maintain_order=True)
-    reasons = pl.concat([_library_problems(distinct), _own_problems(distinct, latest_time)])
-    first = reasons.unique("row", keep="first", maintain_order=True)
-    numbered = distinct.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-    refused = numbered.join(first, on="row", how="inner", maintain_order="left")
-    return numbered.join(first, on="row", how="anti").drop("row"), to_refusals(refused)
+    distinct = bars.unique(maintain_order=True) if bars.is_duplicated().any() else bars
+    problems = distinct.select(problem=_problem(latest_time))["problem"]
+    if problems.null_count() == problems.len():
+        return distinct, []
+    parts = problems.str.split_exact(":", 1).struct
+    refused = distinct.with_columns(reason=parts.field("field_0"), field=parts.field("field_1"))
+    return distinct.filter(problems.is_null()), to_refusals(refused.filter(problems.is_not_null()))
 
 
 def split_known_bars(bars: Bars, known: Bars) -> tuple[Bars, list[Refusal]]:
@@ -100,17 +100,7 @@ def newest_knowledge(bars: Bars) -> Bars:
     return bars.sort("knowledge_time").unique(["symbol", "event_time"], keep="last")
 
 
-def _library_problems(bars: Bars) -> pl.DataFrame:
-    problems = [
-        (problem.row, problem.reason.value, problem.field)
-        for problem in find_bar_problems(bars)
-        # A restated bar repeats the event time of the one it corrects.
-        if problem.reason is not BarProblemReason.DUPLICATE
-    ]
-    return _reasons(problems)
-
-
-def _own_problems(bars: Bars, latest_time: datetime) -> pl.DataFrame:
+def _problem(latest_time: datetime) -> pl.Expr:
     knowledge = pl.col("knowledge_time")
     checks = [
         (~pl.col("symbol").str.contains(SYMBOL_PATTERN), RefusalReason.SYMBOL_MALFORMED, "symbol"),
@@ -118,13 +108,6 @@ def _own_problems(bars: Bars, latest_time: datetime) -> pl.DataFrame:
         (knowledge < pl.col("event_time"), RefusalReason.KNOWN_BEFORE_CLOSE, "knowledge_time"),
         (knowledge > latest_time, RefusalReason.FROM_THE_FUTURE, "knowledge_time"),
     ]
-    found: list[tuple[int, str, str]] = []
-    numbered = bars.with_row_index("row")
-    for failed, reason, field in checks:
-        found += [(row, reason.value, field) for row in numbered.filter(failed)["row"].to_list()]
-    return _reasons(found)
-
-
-def _reasons(found: Sequence[tuple[int, str, str]]) -> pl.DataFrame:
-    schema = {"row": pl.Int64, "reason": pl.String, "field": pl.String}
-    return pl.DataFrame(list(found), schema=schema, orient="row")
+    # A restated bar repeats the event time of the one it corrects: repetitions are no problem here.
+    own = [pl.when(failed).then(pl.lit(f"{reason}:{field}")) for failed, reason, field in checks]
+    return pl.coalesce(first_problem(frozenset(BAR_SCHEMA)), *own)

@@ -1,0 +1,114 @@
+"""What each step of the write path costs the service's process, per row, in batches of one market close."""
+
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import stage
+from mltrainer_common.database import open_database
+from mltrainer_common.migrations import migrate
+from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
+from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_feature.application.open_store import OpenStoreHandler
+from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHandler
+from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, split_new_bars
+from mltrainer_feature.domain.live_window import LiveWindow
+from mltrainer_feature.wire.events import to_message
+from mltrainer_feature.wire.feast_registry import REGISTRY_FILE, read_schema
+from mltrainer_messaging.outbox import OutboxSignal
+from mltrainer_messaging.transactions import EventTransactions
+from mltrainer_testkit.clocks import ManualClock
+
+SYMBOLS = tuple(f"S{number:02}" for number in range(20))
+START = datetime(2020, 1, 1, 21, tzinfo=UTC)
+DELAY = timedelta(hours=12)
+
+
+def closes(first: int, count: int) -> Bars:
+    """Returns the bars of all symbols on some days."""
+    records = [
+        (symbol, START + timedelta(days=day), START + timedelta(days=day), stage.close(symbol, day))
+        + (None, None, None, None, True)
+        for day in range(first, first + count)
+        for symbol in SYMBOLS
+    ]
+    return pl.DataFrame(records, schema=BAR_SCHEMA, orient="row")
+
+
+async def measure(directory: Path, batches: int) -> dict[str, dict[str, float]]:
+    """Returns CPU microseconds per row of each step, and of the whole."""
+    url = f"sqlite:///{directory}/write_path.db"
+    await migrate(url, "mltrainer_feature.adapters.migrations")
+    async with open_database(url) as database:
+        unit_of_work = SqlUnitOfWorkFactory(
+            EventTransactions(database, "feature", OutboxSignal(), encode=to_message), database
+        )
+        online = CachedOnlineRows(unit_of_work, RowLayout(read_schema(REGISTRY_FILE.read_bytes())))
+        await OpenStoreHandler(unit_of_work, online, DELAY)()
+        clock = ManualClock(START + timedelta(days=10_000))
+        record = RecordBarsHandler(unit_of_work, online, clock)
+        await record(
+            ReceivedBars(("history",) * 0 + _ids(0, stage.HISTORY_BARS), closes(0, stage.HISTORY_BARS))
+        )
+        return await _steps(unit_of_work, online, record, batches)
+
+
+def _ids(first: int, count: int) -> tuple[str, ...]:
+    return tuple(f"{symbol}-{day}" for day in range(first, first + count) for symbol in SYMBOLS)
+
+
+async def _steps(
+    unit_of_work: SqlUnitOfWorkFactory, online: CachedOnlineRows, record: RecordBarsHandler, batches: int
+) -> dict[str, dict[str, float]]:
+    window = LiveWindow.load(
+        closes(0, stage.HISTORY_BARS), START + timedelta(days=stage.HISTORY_BARS), DELAY, 1
+    )
+    assert window is not None
+    taken: dict[str, list[float]] = {}
+    for number in range(batches):
+        bars = closes(stage.HISTORY_BARS + number, 1)
+        taken.setdefault("validation", []).append(
+            await _cpu_us(lambda: _call(split_new_bars, bars, START + timedelta(days=9_999)))
+        )
+        results: list[Any] = []
+        taken.setdefault("features", []).append(
+            await _cpu_us(lambda: _call(lambda: results.append(window.extended(bars))))
+        )
+        window, live = results[0]
+        async with unit_of_work() as uow:
+            offline = await _cpu_us(lambda: uow.rows.replace(live.wanted, live.rows))
+            write = await _cpu_us(lambda: uow.rows.publish_online(live.newest, window.log_revision))
+            await uow.commit()
+        taken.setdefault("offline write, one block", []).append(offline)
+        taken.setdefault("online write, SQLite", []).append(write)
+        taken.setdefault("online refresh in memory", []).append(await _cpu_us(online.refresh))
+    for number in range(batches):
+        day = stage.HISTORY_BARS + number
+        received = ReceivedBars(_ids(day, 1), closes(day, 1))
+        taken.setdefault("all of it: bar, rows, events, one transaction", []).append(
+            await _cpu_us(lambda: record(received))
+        )
+    return {title: _spread(costs) for title, costs in taken.items()}
+
+
+async def _call(function: Callable[..., Any], *arguments: Any) -> None:
+    function(*arguments)
+
+
+async def _cpu_us(step: Callable[[], Awaitable[Any]]) -> float:
+    before_ns = time.process_time_ns()
+    await step()
+    return (time.process_time_ns() - before_ns) / 1e3
+
+
+def _spread(costs: list[float]) -> dict[str, float]:
+    per_row = [cost / len(SYMBOLS) for cost in costs]
+    return {
+        "median": round(statistics.median(per_row), 1),
+        "lowest": round(min(per_row), 1),
+        "highest": round(max(per_row), 1),
+    }
