@@ -22,7 +22,8 @@ from mltrainer_trainer.application.execute_attempt import Lineage, Outcome
 from mltrainer_trainer.domain.catalogue import Parameters
 from mltrainer_trainer.domain.recall import ReuseMeter
 from mltrainer_trainer.domain.search import Trial
-from mltrainer_trainer.domain.training import FoldScore, LeaderboardEntry, TrainingOutcome
+from mltrainer_trainer.domain.testing import FoldScore, LeaderboardEntry
+from mltrainer_trainer.domain.training import TrainingOutcome
 from mltrainer_trainer.wire.events import timestamp
 from mltrainer_trainer.wire.times import from_microseconds
 
