@@ -13,6 +13,7 @@ SOURCES = (
     "mltrainer_trainer.domain.training",
     "mltrainer_trainer.domain.catalogue",
     "mltrainer_trainer.adapters.estimators",
+    "mltrainer_trainer.adapters.optuna_sampler",
     "mltrainer_models",
     "mltrainer_features",
 )

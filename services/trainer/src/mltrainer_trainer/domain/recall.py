@@ -75,7 +75,7 @@ class Recall:
     context: Mapping[str, str]
     is_audited: Callable[[str], bool]
     cpu_seconds: Callable[[], float]
-    smallest_cpu_seconds: float = 0.01
+    smallest_cpu_seconds: float = 0.005
     meter: ReuseMeter = field(default_factory=ReuseMeter)
 
     def charged_cpu_seconds(self) -> float:
