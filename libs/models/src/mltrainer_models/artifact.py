@@ -10,9 +10,10 @@ from mltrainer_models.canonical import canonical_digest
 MODEL_FILE = "model.json"
 REFERENCE_FILE = "reference.json"
 EVALUATION_FILE = "evaluation.json"
+DIAGNOSTICS_FILE = "diagnostics.json"
 SBOM_FILE = "sbom.cdx.json"
 SIGNATURE_FILE = "model.sig"
-COMPANION_FILES = frozenset({REFERENCE_FILE, EVALUATION_FILE, SBOM_FILE, SIGNATURE_FILE})
+COMPANION_FILES = frozenset({REFERENCE_FILE, EVALUATION_FILE, DIAGNOSTICS_FILE, SBOM_FILE, SIGNATURE_FILE})
 """Files that travel with a model and say nothing about its identity: no prediction depends on them."""
 
 

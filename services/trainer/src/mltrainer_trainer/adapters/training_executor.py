@@ -16,6 +16,7 @@ from mltrainer_trainer.adapters.estimators import load_learner
 from mltrainer_trainer.adapters.journal import Journal, JournaledFits
 from mltrainer_trainer.application.execute_attempt import Dataset, Outcome, Stages
 from mltrainer_trainer.domain.catalogue import UnknownModelError, select_entries
+from mltrainer_trainer.domain.diagnostics import with_diagnostics
 from mltrainer_trainer.domain.leak_guards import LeakFoundError
 from mltrainer_trainer.domain.learners import LearnerFactory
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
@@ -60,10 +61,10 @@ class _Execution:
     recall: Recall | None
 
     def execute(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
+        self.stages.enter("guards", 0.02)
         try:
-            outcome = execute_training(
-                training_plan(plan, dataset), read_data(plan, dataset, content), self._load(), self._hooks()
-            )
+            data = read_data(plan, dataset, content)
+            outcome = execute_training(training_plan(plan, dataset), data, self._load(), self._hooks())
         except DataProblemError as error:
             raise AttemptFailedError("NOT_ENOUGH_ROWS", error.problem) from error
         except LeakFoundError as error:
@@ -75,6 +76,7 @@ class _Execution:
         except MemoryError as error:
             raise AttemptFailedError("OUT_OF_MEMORY", "the machine has too little memory for it") from error
         check_finite(outcome)
+        outcome = with_diagnostics(outcome, data, plan.seed)
         return to_outcome(outcome, time.process_time(), self.recall.meter if self.recall else None)
 
     def _load(self) -> LearnerFactory:
