@@ -19,7 +19,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m mltrainer_trainer.attempt DIRECTORY\n")
         return 2
-    directory = AttemptDirectory(Path(arguments[0]))
+    directory = AttemptDirectory(Path(arguments[0]).absolute())
+    if directory.scratch.is_dir():
+        os.chdir(directory.scratch)
     worker_index = os.environ.get(WORKER_INDEX)
     if worker_index is None:
         directory.write_process(ProcessId(os.getpid(), start_mark(os.getpid()) or ""))

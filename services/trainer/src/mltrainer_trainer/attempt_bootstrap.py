@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import signal
 import threading
 from contextlib import AsyncExitStack
@@ -33,35 +32,29 @@ from mltrainer_trainer.adapters.code_identity import code_identity
 from mltrainer_trainer.adapters.journal import StepContents, open_journal
 from mltrainer_trainer.adapters.model_release import plan_models
 from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource
+from mltrainer_trainer.adapters.process_limits import limit_process
+from mltrainer_trainer.adapters.processes import tree_cpu_seconds
 from mltrainer_trainer.adapters.training_executor import ThreadTrainingExecutor
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
 from mltrainer_trainer.domain.plan import AttemptPlan
 from mltrainer_trainer.entrypoints.attempt_process import AttemptProcess, Lease, StageLog, StopSignals
+from mltrainer_trainer.limit_settings import LimitSettings
 from mltrainer_trainer.reuse_settings import make_recall
 from mltrainer_trainer.settings import artifact_url
 from mltrainer_trainer.signing_settings import SigningSettings
 from mltrainer_trainer.wire.order import decode_order
 
 _SLUG = "trainer"
-# From the signal that the budget is used up to the kernel's kill: time to report it.
-_CPU_MARGIN_S = 30
 
 
 def run_attempt(directory: AttemptDirectory) -> int:
     """Executes the order of a directory and returns the exit code."""
     plan = decode_order(directory.order())
-    limit_cpu(plan.cpu_seconds)
-    platform = PlatformSettings()
+    limits, platform = LimitSettings(), PlatformSettings()
+    limit_process(cpu_seconds=plan.cpu_seconds, memory_bytes=plan.memory_bytes, file_bytes=limits.file_bytes)
     with configured_logs(_SLUG, platform.instance, platform.log_level):
         # Not `asyncio.run`, which would wait at its end for the thread that still computes.
         return asyncio.new_event_loop().run_until_complete(_run(plan, platform))
-
-
-def limit_cpu(cpu_seconds: float) -> None:
-    """Has the kernel signal the process when its budget is used up, and end it a little later."""
-    if cpu_seconds > 0:
-        soft = max(1, int(cpu_seconds + 0.999))
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, soft + _CPU_MARGIN_S))
 
 
 async def _run(plan: AttemptPlan, platform: PlatformSettings) -> int:
@@ -134,7 +127,9 @@ def _assemble(peers: Peers, lease: Lease, salt: str) -> AttemptProcess:
         code=code,
         select_models=plan_models,
     )
-    return AttemptProcess(execute, reports, lease, stages, _signals(), cancelled)
+    return AttemptProcess(
+        execute, reports, lease, stages, _signals(), cancelled, tree_cpu_seconds, LimitSettings().stall_s
+    )
 
 
 def make_seal(platform: PlatformSettings, environment_digest: str) -> ArtifactSeal:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mltrainer_common.service import Loop, ServiceContext
 from mltrainer_common.settings import PlatformSettings
@@ -10,6 +11,7 @@ from mltrainer_common.settings import PlatformSettings
 from mltrainer_trainer.adapters.machine import MachineProbe
 from mltrainer_trainer.adapters.process_backend import ProcessBackend
 from mltrainer_trainer.application.ports import ExecutionBackend, NodeProbe
+from mltrainer_trainer.limit_settings import LimitSettings
 from mltrainer_trainer.settings import BackendKind, TrainerSettings
 from mltrainer_trainer.wire.order import encode_order
 
@@ -61,6 +63,7 @@ def _on_this_machine(platform: PlatformSettings, settings: TrainerSettings) -> E
         gpus=settings.gpus,
         gpu_type=settings.gpu_type,
         output_limit_bytes=settings.output_limit_bytes,
+        scratch_limit_bytes=LimitSettings().scratch_bytes,
     )
     probe = MachineProbe(
         node=node,
@@ -75,10 +78,8 @@ def _on_this_machine(platform: PlatformSettings, settings: TrainerSettings) -> E
 
 
 def stated_settings(platform: PlatformSettings) -> dict[str, str]:
-    """Returns the platform's settings as an environment that states all of them."""
+    """Returns the platform's settings as an environment that states all of them, wherever it is read."""
     prefix = platform.model_config.get("env_prefix", "")
-    return {
-        f"{prefix}{name}".upper(): str(value)
-        for name, value in platform.model_dump(mode="json", exclude={"grpc_port"}).items()
-        if value is not None
-    }
+    paths = {name: value.absolute() for name, value in platform if isinstance(value, Path)}
+    stated = platform.model_dump(mode="json", exclude={"grpc_port"}) | paths
+    return {f"{prefix}{name}".upper(): str(value) for name, value in stated.items() if value is not None}

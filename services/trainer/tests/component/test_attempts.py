@@ -115,7 +115,7 @@ async def test_the_trainer_announces_its_release_and_its_node(stage: Stage, fake
     async with running_trainer(stage, fake_broker) as service:
         (released,) = await fake_broker.wait_for(events.TrainerReleased)
         reports = await fake_broker.wait_for(events.NodeReported, 2)
-        entries = await stub_of(service).ListCatalogueEntries(ListCatalogueEntriesRequest())
+        entries = await stub_of(service).ListCatalogueEntries(ListCatalogueEntriesRequest(page_size=1000))
 
     assert len(released.code_digest) == len(released.environment_digest) == 64
     assert sorted(it.id for it in released.catalogue_entries) == [it.id for it in entries.catalogue_entries]

@@ -203,3 +203,11 @@ def test_a_finished_trial_is_told_even_where_nothing_else_changes() -> None:
     assert [type(event) for event in change.events] == [AttemptProgressed]
     assert change.attempt.search == two
     assert again.events == ()
+
+
+def test_a_library_that_dies_of_memory_is_named_so() -> None:
+    ended = Ended(EndReason.FAILED, -6, message="memory allocation of 8589934592 bytes failed")
+
+    failure = explain_end(PENDING, ended)
+
+    assert (failure.reason, failure.retryable) == ("OUT_OF_MEMORY", False)

@@ -1,7 +1,8 @@
 """The directory through which a trainer and the processes of an attempt know each other.
 
 `order.binpb` says what to execute, `process.json` who executes; `output.log` is what it said. `devices.json`
-holds the GPUs it was given, `verdict` why the trainer has ended it. In a pod, the order is text: `order.b64`.
+holds the GPUs it was given, `verdict` why the trainer has ended it, `scratch` what it writes while it lives.
+In a pod, the order is text: `order.b64`.
 """
 
 import base64
@@ -22,6 +23,7 @@ _PROCESS = "process.json"
 _DEVICES = "devices.json"
 _VERDICT = "verdict"
 _LOG = "output.log"
+_SCRATCH = "scratch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,23 @@ class AttemptDirectory:
         """Where the output of the processes goes."""
         return self.path / _LOG
 
+    @property
+    def scratch(self) -> Path:
+        """Where the processes start, and keep what they need for a while."""
+        return self.path / _SCRATCH
+
+    def scratch_bytes(self) -> int:
+        """Adds up what the processes keep there."""
+        return sum(_size_bytes(file) for file in self.scratch.rglob("*"))
+
+    def clear_scratch(self) -> None:
+        """Removes what the processes have kept there."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
     def create(self, order: bytes, devices: dict[int, float]) -> None:
         """Writes what the processes need to begin; `devices` are shares of GPUs by their index."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.scratch.mkdir(exist_ok=True, mode=0o700)
         self._replace(_DEVICES, json.dumps(devices).encode())
         self._replace(_ORDER, order)
 
@@ -108,6 +124,14 @@ class AttemptDirectory:
         draft = self.path / f"{name}.{os.getpid()}.draft"
         draft.write_bytes(content)
         draft.replace(self.path / name)
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        # What is on the disk: a file with holes is smaller than it says.
+        return file.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def directory_of(root: Path, placement: Placement) -> AttemptDirectory:

@@ -37,6 +37,7 @@ _THREAD_VARIABLES = (
     "POLARS_MAX_THREADS",
     "ARROW_IO_THREADS",
 )
+_CPU_MARGIN_S = 60.0
 ATTEMPT_PROGRAM = (sys.executable, "-m", "mltrainer_trainer.attempt")
 
 
@@ -52,6 +53,7 @@ class ProcessBackend:
         gpus: GPUs of the machine.
         gpu_type: Their model.
         output_limit_bytes: Output beyond it is cut at its beginning.
+        scratch_limit_bytes: What the files of an attempt may take together.
     """
 
     root: Path
@@ -61,6 +63,7 @@ class ProcessBackend:
     gpus: float = 0.0
     gpu_type: str = ""
     output_limit_bytes: int = 16 << 20
+    scratch_limit_bytes: int = 4 << 30
     children: Children = field(default_factory=Children)
 
     async def start(self, launch: Launch) -> Observation:
@@ -81,7 +84,7 @@ class ProcessBackend:
             directory.create(self.encode_order(launch), devices)
             pid = spawn(
                 self._arguments(placement, directory),
-                {**self._environment(placement.limits, devices), WORKER_NODE: placement.node},
+                self._environment(placement, devices) | {"TMPDIR": str(directory.scratch)},
                 directory.log_file,
             )
         except OSError as error:
@@ -105,13 +108,14 @@ class ProcessBackend:
             *program,
         )
 
-    def _environment(self, limits: AttemptLimits, devices: Mapping[int, float]) -> dict[str, str]:
-        threads = str(max(1, int(limits.cpus)))
+    def _environment(self, placement: Placement, devices: Mapping[int, float]) -> dict[str, str]:
+        threads = str(max(1, int(placement.limits.cpus)))
         visible = ",".join(str(index) for index in sorted(devices))
         return {
             **self.environment,
             **dict.fromkeys(_THREAD_VARIABLES, threads),
             "CUDA_VISIBLE_DEVICES": visible,
+            WORKER_NODE: placement.node,
         }
 
     def _free_devices(self, limits: AttemptLimits) -> dict[int, float]:
@@ -131,6 +135,7 @@ class ProcessBackend:
         if exited is None:
             directory.bound_log(self.output_limit_bytes)
             return Executing(str(process))
+        directory.clear_scratch()
         reason, message = _reason(exited), ""
         if (verdict := directory.verdict()) is not None:
             reason, message = verdict
@@ -145,18 +150,34 @@ class ProcessBackend:
             signal_group(process, signal.SIGKILL if force else signal.SIGTERM)
 
     async def measure(self, attempt: Attempt) -> Usage | None:
-        """Measures what the workers use, and ends those that hold more memory than they were given."""
+        """Measures what the workers use, and ends those that take more than they were given."""
         directory = self._directory(attempt)
         process = _process_of(attempt, directory)
         used = await asyncio.to_thread(measure_tree, process) if process is not None else None
         if process is None or used is None:
             return None
-        limit_bytes = attempt.placement.limits.memory_bytes * attempt.placement.limits.workers
-        if 0 < limit_bytes < used[1]:
-            message = f"it holds {used[1]} bytes of memory; its allocation has {limit_bytes}"
-            directory.write_verdict(EndReason.OUT_OF_MEMORY, message)
+        excess = await asyncio.to_thread(self._excess, attempt.placement.limits, directory, *used)
+        if excess is not None:
+            directory.write_verdict(*excess)
             signal_group(process, signal.SIGKILL)
         return Usage(*used, datetime.now(UTC))
+
+    def _excess(
+        self, limits: AttemptLimits, directory: AttemptDirectory, cpu_seconds: float, memory_bytes: int
+    ) -> tuple[EndReason, str] | None:
+        """Says what the workers have taken too much of, all together."""
+        held_bytes = limits.memory_bytes * limits.workers
+        if 0 < held_bytes < memory_bytes:
+            message = f"it holds {memory_bytes} bytes of memory; its allocation has {held_bytes}"
+            return EndReason.OUT_OF_MEMORY, message
+        if 0 < limits.cpu_seconds < cpu_seconds - _CPU_MARGIN_S:
+            # The kernel limits each process; what its children use in all is seen here alone.
+            return EndReason.FAILED, f"it has used {cpu_seconds:.0f} CPU seconds"
+        kept_bytes = directory.scratch_bytes()
+        if kept_bytes > self.scratch_limit_bytes:
+            message = f"its files take {kept_bytes} bytes; it may have {self.scratch_limit_bytes}"
+            return EndReason.DISK_EXCEEDED, message
+        return None
 
     async def read_output(self, attempt: Attempt, limit_bytes: int) -> bytes:
         """Returns the end of what the workers have written; empty where nothing is left."""

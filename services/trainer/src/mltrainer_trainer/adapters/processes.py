@@ -136,6 +136,18 @@ def measure_tree(process: ProcessId) -> tuple[float, int] | None:
     return seconds, memory_bytes
 
 
+def tree_cpu_seconds() -> float:
+    """Returns CPU seconds of this process and all its children."""
+    import psutil
+
+    process = psutil.Process()
+    seconds = sum(process.cpu_times()[:4])
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            seconds += sum(child.cpu_times()[:2])
+    return seconds
+
+
 def own_usage() -> tuple[float, int]:
     """Returns CPU seconds of this process and its ended children, and the bytes it holds."""
     import psutil

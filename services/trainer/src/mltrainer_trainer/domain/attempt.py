@@ -335,8 +335,11 @@ def sample(attempt: Attempt, usage: Usage) -> Change:
 LEASE_LAPSED_EXIT_CODE = 75
 # A signal of the kernel, seen by the parent of a process and as a shell or a container tells it.
 _SIGXCPU_EXIT_CODES = frozenset({-24, 128 + 24})
+# What the libraries say that end a process when they get no memory.
+_LAST_WORDS_WITHOUT_MEMORY = ("memory allocation of", "std::bad_alloc", "MemoryError")
 _RETRYABLE = {
     EndReason.OUT_OF_MEMORY: False,
+    EndReason.DISK_EXCEEDED: False,
     EndReason.IMAGE_MISSING: False,
     EndReason.EVICTED: True,
     EndReason.NODE_LOST: True,
@@ -354,6 +357,8 @@ def explain_end(attempt: Attempt, ended: Ended) -> Failure:
         )
     if ended.exit_code == LEASE_LAPSED_EXIT_CODE:
         return Failure("LEASE_LAPSED", "the lease of the allocation was not renewed in time", retryable=True)
+    if any(words in ended.message for words in _LAST_WORDS_WITHOUT_MEMORY):
+        return Failure("OUT_OF_MEMORY", ended.message, retryable=False)
     if ended.reason in _RETRYABLE:
         return Failure(ended.reason.value, ended.message, retryable=_RETRYABLE[ended.reason])
     cause = "unknown" if ended.exit_code is None else str(ended.exit_code)

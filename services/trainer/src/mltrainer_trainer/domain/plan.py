@@ -17,6 +17,7 @@ class AttemptPlan:
         deadline_time: Latest end; None where there is none.
         study_trial_count: Trials that other trainings of the study have recorded.
         lease_s: How long it may execute from its start before it has heard from the trainer.
+        memory_bytes: What it may hold; 0 means unlimited.
         checkpoint_interval_s: How much work it may lose; 0 where only finished trials are kept.
     """
 
@@ -41,6 +42,7 @@ class AttemptPlan:
     study_trial_count: int
     traceparent: str
     lease_s: float
+    memory_bytes: int = 0
     checkpoint_interval_s: float = 0.0
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import math
 import threading
 import time
@@ -24,6 +25,11 @@ SUCCEEDED_EXIT_CODE = 0
 FAILED_EXIT_CODE = 1
 TERMINATED_EXIT_CODE = 143
 _LEASE_CHECK_S = 0.25
+_STALL_CHECKS = 20
+# Whoever computes uses more of a core than this; the loop that watches uses less.
+_LEAST_CPU_SHARE = 0.05
+# Others answer then, or are waited for; everything else is computing.
+_WAITING_STAGES = frozenset({"", "dataset", "record", "upload"})
 _BUDGET_CHECK_S = 0.25
 _REPORT_INTERVAL_S = 1.0
 _LONGEST_HEARTBEAT_S = 5.0
@@ -51,6 +57,10 @@ class Ending:
 
     exit_code: int
     failure: Failure | None = None
+
+
+_DISK_ERRORS = frozenset({errno.EFBIG, errno.ENOSPC, errno.EDQUOT})
+_OUT_OF_MEMORY = Failure("OUT_OF_MEMORY", "the allocation has too little memory for it", retryable=False)
 
 
 class StageLog:
@@ -94,7 +104,10 @@ class StopSignals:
 class AttemptProcess:
     """Works until there is a result, a failure, or no reason to go on.
 
-    `cancelled` tells the computing thread, which cannot be interrupted, to stop at its next step.
+    Attributes:
+        cancelled: Tells the computing thread, which cannot be interrupted, to stop at its next step.
+        used_cpu_seconds: Reads the CPU time of the process and its children.
+        stall_s: So long it may compute without using CPU time.
     """
 
     execute: ExecuteAttemptHandler
@@ -103,17 +116,16 @@ class AttemptProcess:
     stages: StageLog
     signals: StopSignals
     cancelled: threading.Event
+    used_cpu_seconds: Callable[[], float] = time.process_time
+    stall_s: float = 600.0
 
     async def run(self, plan: AttemptPlan) -> int:
         """Returns the exit code of the process."""
-        ending = await _first(
-            self._work(plan),
-            self._watch_lease(),
-            self._watch_deadline(plan),
-            self._send_progress(plan),
-            self._watch_termination(),
-            self._watch_budget(plan),
-        )
+        try:
+            ending = await self._live(plan)
+        except MemoryError:
+            # The model has taken so much that nothing is left to watch it with.
+            ending = Ending(FAILED_EXIT_CODE, _OUT_OF_MEMORY)
         self.cancelled.set()
         if ending.failure is not None:
             ending = await _first(self._report(plan, ending), self._watch_lease())
@@ -126,12 +138,27 @@ class AttemptProcess:
         )
         return ending.exit_code
 
+    async def _live(self, plan: AttemptPlan) -> Ending:
+        return await _first(
+            self._work(plan),
+            self._watch_lease(),
+            self._watch_deadline(plan),
+            self._send_progress(plan),
+            self._watch_termination(),
+            self._watch_budget(plan),
+            self._watch_stall(),
+        )
+
     async def _work(self, plan: AttemptPlan) -> Ending:
         try:
             await self.execute(plan)
         except AttemptFailedError as error:
             return Ending(FAILED_EXIT_CODE, Failure(error.reason, error.message, error.retryable))
+        except MemoryError:
+            return Ending(FAILED_EXIT_CODE, _OUT_OF_MEMORY)
         except Exception as error:  # noqa: BLE001 - the one place that meets what nobody foresaw
+            if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+                return Ending(FAILED_EXIT_CODE, Failure("DISK_EXCEEDED", str(error), retryable=False))
             _log.exception("attempt_crashed", attempt=plan.identity.name)
             message = f"{type(error).__name__}: {error}"[:500]
             return Ending(FAILED_EXIT_CODE, Failure("UNEXPECTED_ERROR", message, retryable=True))
@@ -175,6 +202,18 @@ class AttemptProcess:
             await asyncio.sleep(_BUDGET_CHECK_S)
         message = f"the budget of {plan.cpu_seconds:g} CPU seconds is used up: raise it"
         return Ending(FAILED_EXIT_CODE, Failure("BUDGET_EXCEEDED", message, retryable=False))
+
+    async def _watch_stall(self) -> Ending:
+        used_s, since_s = self.used_cpu_seconds(), time.monotonic()
+        while True:
+            await asyncio.sleep(self.stall_s / _STALL_CHECKS)
+            now_s, now_used_s = time.monotonic(), self.used_cpu_seconds()
+            is_idle = now_used_s - used_s < _LEAST_CPU_SHARE * (now_s - since_s)
+            if self.stages.current[1] in _WAITING_STAGES or not is_idle:
+                used_s, since_s = now_used_s, now_s
+            elif now_s - since_s >= self.stall_s:
+                message = f"it has computed for {self.stall_s:g} s without using CPU time"
+                return Ending(FAILED_EXIT_CODE, Failure("STALLED", message, retryable=False))
 
     async def _report(self, plan: AttemptPlan, ending: Ending) -> Ending:
         if ending.failure is not None:

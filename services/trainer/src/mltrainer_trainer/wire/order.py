@@ -58,5 +58,6 @@ def decode_order(content: bytes) -> AttemptPlan:
         study_trial_count=order.study_trial_count,
         traceparent=order.traceparent,
         lease_s=order.lease_s,
+        memory_bytes=spec.resources.memory_bytes,
         checkpoint_interval_s=spec.resources.checkpoint_interval_s,
     )

@@ -13,6 +13,7 @@ _NO_SUCH_IMAGE = frozenset({"ErrImageNeverPull", "InvalidImageName"})
 _NO_IMAGE_YET = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 _NODE_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC", "NodeLost"})
 _EXIT_CODE = re.compile(r"failed with exit code (\d+)")
+_TOO_MUCH_ON_DISK = ("EmptyDir volume", "ephemeral local storage")
 _DISRUPTED = "has condition DisruptionTarget"
 
 
@@ -102,9 +103,12 @@ def _end_of(pod: Object) -> tuple[int, EndReason, int | None, str]:
         return 0, EndReason.OUT_OF_MEMORY, code, "the container holds more memory than its limit"
     disruption = _condition(pod, "DisruptionTarget") or {}
     cause = disruption.get("reason") or status.get("reason", "")
+    told = disruption.get("message") or status.get("message", "")
+    if any(words in told for words in _TOO_MUCH_ON_DISK):
+        return 1, EndReason.DISK_EXCEEDED, code, told
     if disruption or cause in {"Evicted", "NodeLost"}:
         reason = EndReason.NODE_LOST if cause in _NODE_LOST else EndReason.EVICTED
-        return 1, reason, code, disruption.get("message") or status.get("message", "")
+        return 1, reason, code, told
     if code:
         is_ended_by_job = "deletionTimestamp" in pod["metadata"]
         return 3 if is_ended_by_job else 2, EndReason.FAILED, code, ""
