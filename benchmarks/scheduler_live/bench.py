@@ -7,6 +7,7 @@ See README.md beside this file for what each row means.
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import statistics
@@ -34,13 +35,15 @@ from mltrainer_scheduler.application.lead import LeadHandler
 from mltrainer_scheduler.application.place_trainings import PlaceTrainingsHandler
 from mltrainer_scheduler.application.planner import Planner
 from mltrainer_scheduler.application.resolve_training import KeyResolver
-from mltrainer_scheduler.bootstrap import collect_rarely, planning_policy
+from mltrainer_scheduler.bootstrap import planning_policy
 from mltrainer_scheduler.domain.keys import BarCalendar
 from mltrainer_scheduler.domain.training import SchedulingPolicy
 from mltrainer_scheduler.wire.events import PUBLISHED, to_message
 from mltrainer_testkit.kafka import kafka_broker
 
 HOLDER = "scheduler-0"
+# Those of every service (mltrainer_common.service).
+GARBAGE_THRESHOLDS = (20_000, 10, 10)
 _MS = 1_000.0
 
 
@@ -201,7 +204,8 @@ async def measure_explanations(scheduler: Scheduler, rounds: int) -> list[Row]:
 
 async def run(arguments: argparse.Namespace, directory: Path, bootstrap_servers: str) -> dict[str, Any]:
     """Measures everything once."""
-    collect_rarely()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     url = arguments.database or f"sqlite:///{directory}/scheduler.db"
     await migrate(url, "mltrainer_scheduler.adapters.migrations")
     signal = OutboxSignal()

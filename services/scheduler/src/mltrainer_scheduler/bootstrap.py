@@ -1,6 +1,5 @@
 """Puts scheduler together."""
 
-import gc
 from functools import partial
 
 from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
@@ -58,21 +57,10 @@ from mltrainer_scheduler.wire.errors import to_rpc_error
 from mltrainer_scheduler.wire.events import PUBLISHED, to_message
 from mltrainer_scheduler.wire.roles import ROLES
 
-# A plan makes tens of thousands of objects that are in no cycle. With the interpreter's default of 700 the
-# collector looks at all that is kept several times within one plan, which takes as long as the plan.
-_OBJECTS_PER_COLLECTION = 100_000
-
-
-def collect_rarely() -> None:
-    """Has this process look for cycles of objects less often."""
-    gc.set_threshold(_OBJECTS_PER_COLLECTION, *gc.get_threshold()[1:])
-
-
 async def assemble(
     context: ServiceContext, settings: SchedulerSettings, broker: EventBroker | None = None
 ) -> ServiceParts:
     """Builds scheduler from its settings and starts nothing; tests give a broker in memory."""
-    collect_rarely()
     platform, slug = context.platform, context.slug
     url = settings.database_url or default_database_url(platform.data_directory, slug)
     await migrate(url, "mltrainer_scheduler.adapters.migrations")

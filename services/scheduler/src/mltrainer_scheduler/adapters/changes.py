@@ -7,6 +7,8 @@ from mltrainer_scheduler.adapters.own_commits import OwnCommits, Written
 from mltrainer_scheduler.adapters.tables import cluster
 from mltrainer_scheduler.domain.facts import Delta
 
+_COUNTED = update(cluster).values(revision=cluster.c.revision + 1).returning(cluster.c.revision)
+
 
 class ChangeCounter:
     """Gives one transaction its number, greater than those of all that were committed before it.
@@ -27,8 +29,7 @@ class ChangeCounter:
             DatabaseConflictError: On PostgreSQL, another one was committed since this one began to read.
         """
         if self.written.number is None:
-            counted = update(cluster).values(revision=cluster.c.revision + 1).returning(cluster.c.revision)
-            self.written.number = int((await self._connection.execute(counted)).scalar_one())
+            self.written.number = int((await self._connection.execute(_COUNTED)).scalar_one())
         return self.written.number
 
     async def last(self) -> int:

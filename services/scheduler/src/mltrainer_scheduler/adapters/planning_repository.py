@@ -8,7 +8,7 @@ from typing import Any
 from mltrainer_common.database import upsert
 from mltrainer_scheduling.fair_share import PastUse
 from mltrainer_scheduling.quotas import Queue
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import bindparam, case, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.changes import ChangeCounter
@@ -59,6 +59,11 @@ _FACT_COLUMNS = (
     training.c.computation_key,
     training.c.knowledge,
     training.c.reason,
+)
+_LEADER_AND_SILENT = (
+    select(leader.c.holder, node.c.name)
+    .select_from(leader.outerjoin(node, node.c.seen_time < bindparam("heard_since")))
+    .where(leader.c.name == _LEADER)
 )
 _ACTIVE = training.c.state.in_([TrainingState.QUEUED, TrainingState.PLACED])
 
@@ -112,10 +117,7 @@ class SqlPlanningRepository:
 
     async def silent_for_leader(self, holder: str, heard_since: datetime) -> frozenset[str] | None:
         """Names the nodes that have not reported since a moment; None unless a process still leads."""
-        is_silent = node.c.seen_time < heard_since
-        joined = leader.outerjoin(node, is_silent)
-        query = select(leader.c.holder, node.c.name).select_from(joined).where(leader.c.name == _LEADER)
-        rows = (await self._connection.execute(query)).all()
+        rows = (await self._connection.execute(_LEADER_AND_SILENT, {"heard_since": heard_since})).all()
         if not rows or rows[0].holder != holder:
             return None
         return frozenset(row.name for row in rows if row.name is not None)

@@ -1,9 +1,10 @@
 """Keeps trainings in a table."""
 
 from collections.abc import Collection, Sequence
+from functools import cache
 
 from mltrainer_common.database import DatabaseConflictError, upsert
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Update, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.changes import ChangeCounter
@@ -13,6 +14,17 @@ from mltrainer_scheduler.domain.training import ComputationId, Training, Trainin
 
 # Below the number of parameters that a statement may have.
 _CHUNK = 500
+_NAMED = select(training).where(training.c.name.in_(bindparam("names", expanding=True)))
+
+
+@cache
+def _replacing(parameters: tuple[str, ...]) -> Update:
+    columns = [name.removeprefix("new_") for name in parameters if name != "key"]
+    return (
+        update(training)
+        .where(training.c.name == bindparam("key"))
+        .values({name: bindparam(f"new_{name}") for name in columns})
+    )
 
 
 class SqlTrainingRepository:
@@ -33,8 +45,8 @@ class SqlTrainingRepository:
         found: dict[str, Training] = {}
         ordered = sorted(names)
         for start in range(0, len(ordered), _CHUNK):
-            query = select(training).where(training.c.name.in_(ordered[start : start + _CHUNK]))
-            found |= {row.name: to_training(row) for row in await self._connection.execute(query)}
+            chunk = {"names": ordered[start : start + _CHUNK]}
+            found |= {row.name: to_training(row) for row in await self._connection.execute(_NAMED, chunk)}
         return found
 
     async def of_request(self, request_id: str) -> Training | None:
@@ -84,17 +96,12 @@ class SqlTrainingRepository:
         """Replaces trainings that were read under the lock of the cluster, where nobody else changes them."""
         if not changed:
             return
+        number = await self._changes.number()
         rows = [{f"new_{name}": value for name, value in changing_columns(one).items()} for one in changed]
-        change = await self._changes.number()
-        statement = (
-            update(training)
-            .where(training.c.name == bindparam("key"))
-            .values({name.removeprefix("new_"): bindparam(name) for name in rows[0]} | {"change": change})
-        )
         for row, one in zip(rows, changed, strict=True):
-            row["key"] = one.name
+            row["key"], row["new_change"] = one.name, number
             self._changes.written.save(one)
-        await self._connection.execute(statement, rows)
+        await self._connection.execute(_replacing(tuple(rows[0])), rows)
 
     async def joined_to(self, wanted: ComputationId) -> list[Training]:
         """Returns the trainings that wait for a result, oldest first."""
