@@ -31,7 +31,8 @@ VERSIONS, LARGE_VERSIONS = 5, 100_000
 WRITERS, EACH = 32, 10
 GROWN = MODELS[2:]
 UPLOADS = 5_000
-REGISTRY, PEER = "registry", "mlflow"
+REGISTRY, PEER, FLOOR = "registry", "mlflow", "floor"
+REPEATS_AT_ONE_CALLER = 3
 CORES = os.cpu_count() or 1
 NO_BROKER = "127.0.0.1:1"
 COLUMNS = {
@@ -130,7 +131,7 @@ Rounds = dict[str, dict[str, list[Cell]]]
 async def measure_rounds(stage: Stage, rounds_count: int, seconds: float) -> dict[str, Any]:
     """Lets the peers take turns, so that both meet the load of the machine's other users."""
     rounds: Rounds = {}
-    gaps = dict.fromkeys(stage.servers, 0)
+    gaps = dict.fromkeys(stage.servers.keys() - {FLOOR}, 0)
 
     async def one(title: str, peer: str, *what: Any, **work: Any) -> list[int]:
         cell, numbers = await stage.cell(peer, *what, **work)
@@ -141,10 +142,11 @@ async def measure_rounds(stage: Stage, rounds_count: int, seconds: float) -> dic
         await stage.cell(peer, "alias", 8, seconds=1.0, models=MODELS)
     idle = await idle_shares(stage)
     for number in range(rounds_count):
-        peers = list(stage.servers)[:: 1 if number % 2 else -1]
-        for callers in (1, 8, 32):
-            for peer in peers:
+        everybody = list(stage.servers)[:: 1 if number % 2 else -1]
+        for callers in (1,) * REPEATS_AT_ONE_CALLER + (8, 32):
+            for peer in everybody:
                 await one(f"alias lookup, {callers}", peer, "alias", callers, seconds=seconds, models=MODELS)
+        peers = [peer for peer in everybody if peer != FLOOR]
         for callers in (1, 32):
             for peer in peers:
                 await prepare_uploads(stage, peer)
@@ -246,6 +248,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if not options.without_peer:
                 peer_url = asyncio.run(create_postgres_database(stage.server_url))
                 stage.servers[PEER] = servers.enter_context(processes.peer(folder, peer_url))
+            stage.servers[FLOOR] = servers.enter_context(processes.floor(folder))
             asyncio.run(fill_all(stage))
             measured = asyncio.run(measure_rounds(stage, options.rounds, options.seconds))
         result = {"load_before": os.getloadavg(), **summary(measured)}
@@ -270,7 +273,7 @@ async def fill_all(stage: Stage) -> None:
 def table(result: dict[str, Any]) -> str:
     lines = [f"{'':<24}{'':<9}" + "".join(f"{title:>22}" for title in COLUMNS.values())]
     for title, row in result["rows"].items():
-        for peer in (REGISTRY, PEER):
+        for peer in (REGISTRY, PEER, FLOOR):
             if peer in row:
                 cells = "".join(f"{shown(row[peer][name]):>22}" for name in COLUMNS)
                 lines.append(f"{title:<24}{peer:<9}{cells}")

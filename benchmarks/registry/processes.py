@@ -88,6 +88,16 @@ def _address(data: Path, instance: str, pid: int) -> str | None:
 
 
 @contextmanager
+def floor(folder: Path) -> Iterator[Server]:
+    """Runs a server that does nothing but gRPC."""
+    port_file = folder / "floor.port"
+    command = [sys.executable, str(_HERE / "floor.py")]
+    with started(command, dict(os.environ), port_file) as (process, started_s):
+        port = wait_for(lambda: port_file.read_text().strip() or None, process)
+        yield Server(f"127.0.0.1:{port}", process, time.perf_counter() - started_s)
+
+
+@contextmanager
 def peer(folder: Path, database_url: str) -> Iterator[Server]:
     """Runs MLflow with its defaults, that is, four workers."""
     python = peer_environment()

@@ -85,12 +85,14 @@ class Database:
     """Pairs the engine that writes with the engine that reads.
 
     Attributes:
-        single: Writes as well; where it can, it commits each statement by itself.
+        single_writer: Writes as well; on PostgreSQL each statement is a transaction of its own.
+        single_reader: Reads in the same way.
     """
 
     writer: AsyncEngine
     reader: AsyncEngine
-    single: AsyncEngine
+    single_writer: AsyncEngine
+    single_reader: AsyncEngine
 
     @property
     def dialect(self) -> DatabaseDialect:
@@ -117,10 +119,16 @@ class Database:
 
     @asynccontextmanager
     async def single_statement(self) -> AsyncIterator[AsyncConnection]:
-        """Opens a connection for one statement, which commits without round trips of its own."""
-        async with _connection(self.single) as connection:
+        """Opens a connection for one writing statement, which commits without round trips of its own."""
+        async with _connection(self.single_writer) as connection:
             yield connection
             await connection.commit()
+
+    @asynccontextmanager
+    async def single_read(self) -> AsyncIterator[AsyncConnection]:
+        """Opens a connection for reading statements that need not agree on one moment."""
+        async with _connection(self.single_reader) as connection:
+            yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
@@ -210,7 +218,8 @@ def _create(url: URL) -> Database:
         writer = create_async_engine(url, isolation_level="REPEATABLE READ")
         _test_rested_connections(writer)
         reader = writer.execution_options(postgresql_readonly=True)
-        return Database(writer, reader, writer.execution_options(isolation_level="AUTOCOMMIT"))
+        single = writer.execution_options(isolation_level="AUTOCOMMIT")
+        return Database(writer, reader, single, single)
     path = Path(url.database or "")
     if not url.database or url.database == ":memory:":
         raise ValueError("SQLite needs a file: two engines do not see one in-memory database")
@@ -218,8 +227,8 @@ def _create(url: URL) -> Database:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unavailable(url, error) from error
-    writer = _sqlite_engine(url, is_writer=True)
-    return Database(writer, _sqlite_engine(url, is_writer=False), writer)
+    writer, reader = (_sqlite_engine(url, is_writer=is_writer) for is_writer in (True, False))
+    return Database(writer, reader, writer, reader)
 
 
 def _test_rested_connections(engine: AsyncEngine) -> None:

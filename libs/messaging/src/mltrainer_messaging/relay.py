@@ -112,7 +112,7 @@ class OutboxRelay:
             await self._signal.wait(self._poll_s)
 
     async def _read(self) -> Sequence[Any]:
-        async with self._database.snapshot() as connection:
+        async with self._database.single_read() as connection:
             rows = (await connection.execute(_SELECT)).all()
             depth = len(rows)
             if depth == _MAX_BATCH:

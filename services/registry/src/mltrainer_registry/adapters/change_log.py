@@ -300,7 +300,7 @@ class SqlChangeReader:
 
     async def revision(self) -> int:
         """Returns the newest revision."""
-        async with self.database.snapshot() as connection:
+        async with self.database.single_read() as connection:
             return await _head(connection)
 
     async def aliases(self) -> tuple[int, tuple[Alias, ...]]:

@@ -47,6 +47,10 @@ class ChangeFollower:
         self._revision, aliases = await self._log.aliases()
         self._aliases = {alias.name: alias for alias in aliases}
 
+    async def poll(self) -> None:
+        """Applies what the log holds; one small read where that is nothing."""
+        await self.catch_up(await self._log.revision())
+
     async def catch_up(self, revision: int | None = None) -> None:
         """Applies what the log holds; returns at once when the revision is reached already."""
         if revision is not None and self._revision >= revision:

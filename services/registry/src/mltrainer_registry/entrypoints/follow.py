@@ -16,7 +16,7 @@ async def follow(follower: ChangeFollower, poll_s: float) -> None:
     is_reachable = True
     while True:
         try:
-            await follower.catch_up()
+            await follower.poll()
             is_reachable = True
         except DatabaseUnavailableError as error:
             if is_reachable:
