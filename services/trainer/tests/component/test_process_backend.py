@@ -30,8 +30,9 @@ SHELL = (
     "/bin/sh",
     "-c",
     (
-        'test -n "$MLTRAINER_WORKER_INDEX" || printf \'{"pid": %d, "start_mark": "%s"}\' '
-        '$$ "$(cut -d" " -f22 /proc/$$/stat)" >"$0/process.json"; eval "$(cat "$0/order.binpb")"'
+        'test -n "$MLTRAINER_WORKER_INDEX" || { cd "$0" && printf \'{"pid": %d, "start_mark": "%s"}\' '
+        '$$ "$(cut -d" " -f22 /proc/$$/stat)" >process.new && mv process.new process.json; }; '
+        'eval "$(cat "$0/order.binpb")"'
     ),
 )
 
