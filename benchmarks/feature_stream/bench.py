@@ -100,7 +100,11 @@ async def freshness(
     sent = await publish(send, start, ticks, spread=spread)
     until_s = time.perf_counter() + SETTLE_S
     last = max(moment for _, moment in sent)
-    while any((symbol, last) not in seen for symbol in SYMBOLS) and time.perf_counter() < until_s:
+
+    def arrived() -> bool:
+        return all((symbol, last) in seen for symbol in SYMBOLS)
+
+    while not arrived() and time.perf_counter() < until_s:  # noqa: ASYNC110 - another process is waited for
         await asyncio.sleep(0.01)
     reader.cancel()
     cpu_us = (service.cpu_s() - before_s) / len(sent) * 1e6
@@ -156,7 +160,7 @@ async def floor(bootstrap_servers: str, producer: AIOKafkaProducer, ticks: int) 
     before_s = time.process_time()
     task = asyncio.create_task(consume())
     await publish(send, datetime.now(UTC).replace(microsecond=0), ticks, spread=False)
-    while len(got) < len(sent):
+    while len(got) < len(sent):  # noqa: ASYNC110 - another process is waited for
         await asyncio.sleep(0.01)
     cpu_us = (time.process_time() - before_s) / len(sent) * 1e6
     task.cancel()

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ DELAY = timedelta(hours=12)
 def closes(first: int, count: int) -> Bars:
     """Returns the bars of all symbols on some days."""
     records = [
-        (symbol, START + timedelta(days=day), START + timedelta(days=day), stage.close(symbol, day))
-        + (None, None, None, None, True)
+        (symbol, *[START + timedelta(days=day)] * 2, stage.close(symbol, day), *[None] * 4, True)
         for day in range(first, first + count)
         for symbol in SYMBOLS
     ]
@@ -51,9 +51,7 @@ async def measure(directory: Path, batches: int) -> dict[str, dict[str, float]]:
         await OpenStoreHandler(unit_of_work, online, DELAY)()
         clock = ManualClock(START + timedelta(days=10_000))
         record = RecordBarsHandler(unit_of_work, online, clock)
-        await record(
-            ReceivedBars(("history",) * 0 + _ids(0, stage.HISTORY_BARS), closes(0, stage.HISTORY_BARS))
-        )
+        await record(ReceivedBars(_ids(0, stage.HISTORY_BARS), closes(0, stage.HISTORY_BARS)))
         return await _steps(unit_of_work, online, record, batches)
 
 
@@ -70,33 +68,43 @@ async def _steps(
     assert window is not None
     taken: dict[str, list[float]] = {}
     for number in range(batches):
-        bars = closes(stage.HISTORY_BARS + number, 1)
-        taken.setdefault("validation", []).append(
-            await _cpu_us(lambda: _call(split_new_bars, bars, START + timedelta(days=9_999)))
-        )
-        results: list[Any] = []
-        taken.setdefault("features", []).append(
-            await _cpu_us(lambda: _call(lambda: results.append(window.extended(bars))))
-        )
-        window, live = results[0]
-        async with unit_of_work() as uow:
-            offline = await _cpu_us(lambda: uow.rows.replace(live.wanted, live.rows))
-            write = await _cpu_us(lambda: uow.rows.publish_online(live.newest, window.log_revision))
-            await uow.commit()
-        taken.setdefault("offline write, one block", []).append(offline)
-        taken.setdefault("online write, SQLite", []).append(write)
-        taken.setdefault("online refresh in memory", []).append(await _cpu_us(online.refresh))
+        window = await _step(unit_of_work, online, window, number, taken)
+    whole = taken.setdefault("all of it: bar, rows, events, one transaction", [])
     for number in range(batches):
         day = stage.HISTORY_BARS + number
-        received = ReceivedBars(_ids(day, 1), closes(day, 1))
-        taken.setdefault("all of it: bar, rows, events, one transaction", []).append(
-            await _cpu_us(lambda: record(received))
-        )
+        whole.append(await _cpu_us(partial(record, ReceivedBars(_ids(day, 1), closes(day, 1)))))
     return {title: _spread(costs) for title, costs in taken.items()}
 
 
-async def _call(function: Callable[..., Any], *arguments: Any) -> None:
-    function(*arguments)
+async def _step(
+    unit_of_work: SqlUnitOfWorkFactory,
+    online: CachedOnlineRows,
+    window: LiveWindow,
+    number: int,
+    taken: dict[str, list[float]],
+) -> LiveWindow:
+    bars = closes(stage.HISTORY_BARS + number, 1)
+    started_ns = time.process_time_ns()
+    split_new_bars(bars, START + timedelta(days=9_999))
+    checked_ns = time.process_time_ns()
+    found = window.extended(bars)
+    computed_ns = time.process_time_ns()
+    assert found is not None
+    window, live = found
+    async with unit_of_work() as uow:
+        offline = await _cpu_us(partial(uow.rows.replace, live.wanted, live.rows))
+        write = await _cpu_us(partial(uow.rows.publish_online, live.newest, window.log_revision))
+        await uow.commit()
+    costs = {
+        "validation": (checked_ns - started_ns) / 1e3,
+        "features": (computed_ns - checked_ns) / 1e3,
+        "offline write, one block": offline,
+        "online write, SQLite": write,
+        "online refresh in memory": await _cpu_us(online.refresh),
+    }
+    for title, cost in costs.items():
+        taken.setdefault(title, []).append(cost)
+    return window
 
 
 async def _cpu_us(step: Callable[[], Awaitable[Any]]) -> float:

@@ -1,6 +1,7 @@
 """Takes bars from events."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from mltrainer_feature.wire.events import to_received_bars
 
 # The bars of one close arrive within milliseconds; a transaction for each partition costs more than waiting.
 _GATHER_S = 0.005
+_MAX_GATHER_S = 0.03
 _log = structlog.get_logger()
 
 
@@ -31,14 +33,15 @@ class _Batch:
 class OnBarsClosed:
     """Stores bars; batches that arrive while a transaction runs share the next one.
 
-    A day's bars come from every partition at once, and most of the cost is by transaction, not by bar; so a
-    transaction waits `gather_s` for the partitions that come a moment later. Nobody
+    A day's bars come from every partition at once, and most of the cost is by transaction, not by bar: so a
+    transaction waits `gather_s`, or as long as the last one took, for those that come a moment later. Nobody
     returns before the transaction that holds its events has committed, so offsets follow effects as before.
     """
 
     def __init__(self, record_bars: RecordBarsHandler, gather_s: float = 0.0) -> None:
         self._record_bars = record_bars
         self._gather_s = gather_s
+        self._took_s = 0.0
         self._forming = _Batch()
         self._lock = asyncio.Lock()
 
@@ -48,9 +51,11 @@ class OnBarsClosed:
         async with self._lock:
             if not batch.is_taken:
                 if self._gather_s:
-                    await asyncio.sleep(self._gather_s)
+                    await asyncio.sleep(min(max(self._gather_s, self._took_s), _MAX_GATHER_S))
                 self._forming = _Batch()
+                started_s = time.perf_counter()
                 await self._record(batch)
+                self._took_s = time.perf_counter() - started_s
         if batch.error is not None:
             raise batch.error
 
