@@ -12,6 +12,7 @@ from mltrainer_cli.errors import CliError, ExitCode
 
 if TYPE_CHECKING:
     from mltrainer.scheduler.v1.resources_pb2 import Training
+    from mltrainer.trainer.v1.resources_pb2 import Attempt
     from mltrainer_sdk import Client
     from rich.progress import Progress, TaskID
 
@@ -68,7 +69,15 @@ async def _progress(client: "Client", training: "Training") -> tuple[float, str]
     attempts = await list_attempts(client, training.name)
     if not attempts:
         return 0.0, _word(training)
-    return attempts[-1].progress, f"attempt {len(attempts)}: {attempts[-1].stage or 'starting'}"
+    return attempts[-1].progress, f"attempt {len(attempts)}: {_stage(attempts[-1])}"
+
+
+def _stage(attempt: "Attempt") -> str:
+    search = attempt.search
+    if not attempt.HasField("search") or not search.trials_total:
+        return attempt.stage or "starting"
+    best = f", best {search.best_objective:.4g}" if search.HasField("best_objective") else ""
+    return f"{attempt.stage}, {search.trials_done} of {search.trials_total} trials{best}"
 
 
 def _word(training: "Training") -> str:

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceStub
@@ -29,7 +28,7 @@ from prometheus_client import CollectorRegistry
 from mltrainer_trainer.adapters.artifact_upload import ArtifactSeal, RpcArtifactUpload
 from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
 from mltrainer_trainer.adapters.code_identity import code_identity
-from mltrainer_trainer.adapters.journal import StepContents, open_journal
+from mltrainer_trainer.adapters.journal import Journals, StepContents
 from mltrainer_trainer.adapters.model_release import plan_models
 from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource
 from mltrainer_trainer.adapters.process_limits import limit_process
@@ -114,11 +113,11 @@ def _assemble(peers: Peers, lease: Lease, salt: str) -> AttemptProcess:
     cancelled, stages, code = threading.Event(), StageLog(), code_identity()
     reports = RpcAttemptReports(AttemptReportServiceStub(peers.channel("trainer")))
     store = ContentStore(artifact_url(peers.platform))
-    journal = partial(open_journal, reports, StepContents(store))
+    journals = Journals(reports, StepContents(store))
     recall = make_recall(peers.platform, code, salt)
     execute = ExecuteAttemptHandler(
         datasets=RpcDatasetSource(FeatureServiceStub(peers.channel("feature")), store),
-        execute=ThreadTrainingExecutor(stages, cancelled.is_set, journal, recall),
+        execute=ThreadTrainingExecutor(stages, cancelled.is_set, journals.open, recall),
         upload=RpcArtifactUpload(
             RegistryServiceStub(peers.channel("registry")), make_seal(peers.platform, code.environment_digest)
         ),
@@ -128,7 +127,15 @@ def _assemble(peers: Peers, lease: Lease, salt: str) -> AttemptProcess:
         select_models=plan_models,
     )
     return AttemptProcess(
-        execute, reports, lease, stages, _signals(), cancelled, tree_cpu_seconds, LimitSettings().stall_s
+        execute=execute,
+        reports=reports,
+        lease=lease,
+        stages=stages,
+        signals=_signals(),
+        cancelled=cancelled,
+        used_cpu_seconds=tree_cpu_seconds,
+        stall_s=LimitSettings().stall_s,
+        checkpoint=journals.checkpoint,
     )
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from mltrainer.trainer.v1 import events_pb2 as events
-from mltrainer.trainer.v1.trainer_service_pb2 import GetStudyRequest
+from mltrainer.trainer.v1.resources_pb2 import Attempt
+from mltrainer.trainer.v1.trainer_service_pb2 import GetAttemptRequest, GetStudyRequest
 from mltrainer.trainer.v1.trainer_service_pb2_grpc import TrainerServiceStub
 from mltrainer_common.service import start_service
 from mltrainer_testkit.fake_broker import FakeBroker
@@ -87,3 +88,22 @@ async def test_an_attempt_killed_anywhere_ends_with_the_same_model_and_repeats_n
         whole.result.canonical_digest,
     )
     assert killed.result.leaderboard == whole.result.leaderboard
+
+
+async def test_an_attempt_that_is_asked_to_end_gives_its_place_back(
+    stage: Stage, fake_broker: FakeBroker, held_program: Path
+) -> None:
+    (held_program / "hold").write_text("after 1")
+    settings = TrainerSettings(supervise_interval_s=0.1, renew_interval_s=0.2, memory_bytes=1 << 30)
+    starting = start_service("trainer", stage.platform, settings, partial(assemble, broker=fake_broker))
+    async with stage.serve_peers(), starting as service:
+        await fake_broker.send(stage.placed(models=MODELS))
+        os.kill(await held(held_program), signal.SIGTERM)
+        (failed,) = await fake_broker.wait_for(events.AttemptFailed, timeout_s=30)
+        attempt = await TrainerServiceStub(service.context.channel("trainer")).GetAttempt(
+            GetAttemptRequest(name="trainings/t1/attempts/1")
+        )
+
+    assert (failed.reason, failed.retryable) == ("PREEMPTED", True)
+    assert attempt.state == Attempt.STATE_CANCELLED
+    assert attempt.HasField("checkpoint_time")

@@ -156,6 +156,18 @@ def test_a_fit_whose_content_is_gone_is_computed_again(contents: StepContents, t
     assert Journal(trainer.record, contents, trainer.steps, 1.0).find_fit("fit") is None
 
 
+def test_a_process_that_must_end_makes_safe_what_is_finished(contents: StepContents) -> None:
+    trainer = Trainer()
+    journal = Journal(trainer.record, contents, {}, 1_000.0)
+    journal.keep_fit("fit", SMALL)
+
+    journal.checkpoint()
+    journal.checkpoint()
+
+    assert trainer.steps.keys() == {"fit"}
+    assert trainer.calls == 1
+
+
 @given(
     steps=st.lists(st.floats(min_value=0.01, max_value=20.0), min_size=1, max_size=40),
     interval_s=st.floats(min_value=0.1, max_value=30.0),

@@ -126,9 +126,18 @@ class Journal:
         with self._lock:
             self._pending.append(to_fit_step(key, result))
             if self._timer.is_due(self._monotonic()):
-                stored = [self._contents.put(step) for step in self._pending]
-                self._pending.clear()
-                self._checkpoint([], [step for step in stored if step is not None])
+                self._store_pending()
+
+    def checkpoint(self) -> None:
+        """Makes safe what is finished, whether or not it is time."""
+        with self._lock:
+            if self._pending:
+                self._store_pending()
+
+    def _store_pending(self) -> None:
+        stored = [self._contents.put(step) for step in self._pending]
+        self._pending.clear()
+        self._checkpoint([], [step for step in stored if step is not None])
 
     def _checkpoint(self, trials: Sequence[bytes], steps: Sequence[FinishedStep]) -> None:
         self._record(trials, steps)
@@ -149,15 +158,34 @@ class FinishedWork(Protocol):
         ...
 
 
-async def open_journal(reports: FinishedWork, contents: StepContents, plan: AttemptPlan) -> Journal:
-    """Asks what is finished; what follows is recorded through the present loop while a thread waits."""
-    loop, finished = asyncio.get_running_loop(), await reports.finished_steps(plan)
-    _log.info("attempt_begins", attempt=plan.identity.name, finished_steps=len(finished))
+class Journals:
+    """Opens the journal of an attempt, and makes safe what is in it when the attempt must end."""
 
-    def record(trials: Sequence[bytes], steps: Sequence[FinishedStep]) -> None:
-        asyncio.run_coroutine_threadsafe(reports.record_trials(plan, trials, steps), loop).result()
+    def __init__(self, reports: FinishedWork, contents: StepContents) -> None:
+        self._reports = reports
+        self._contents = contents
+        self._opened: Journal | None = None
 
-    return Journal(record, contents, finished, plan.checkpoint_interval_s)
+    async def open(self, plan: AttemptPlan) -> Journal:
+        """Asks what is finished; what follows is recorded through the present loop while a thread waits."""
+        loop, finished = asyncio.get_running_loop(), await self._reports.finished_steps(plan)
+        _log.info("attempt_begins", attempt=plan.identity.name, finished_steps=len(finished))
+
+        def record(trials: Sequence[bytes], steps: Sequence[FinishedStep]) -> None:
+            asyncio.run_coroutine_threadsafe(self._record(plan, trials, steps), loop).result()
+
+        self._opened = Journal(record, self._contents, finished, plan.checkpoint_interval_s)
+        return self._opened
+
+    async def _record(
+        self, plan: AttemptPlan, trials: Sequence[bytes], steps: Sequence[FinishedStep]
+    ) -> None:
+        await self._reports.record_trials(plan, trials, steps)
+
+    def checkpoint(self) -> None:
+        """Makes safe what is finished; called by a thread of its own."""
+        if self._opened is not None:
+            self._opened.checkpoint()
 
 
 class JournaledFits:

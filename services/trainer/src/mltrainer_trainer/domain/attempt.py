@@ -28,6 +28,9 @@ class AttemptState(StrEnum):
         return self not in LIVE_STATES
 
 
+PREEMPTED = "PREEMPTED"
+"""Reason of an attempt that gave its place back."""
+
 LIVE_STATES = frozenset({AttemptState.PENDING, AttemptState.EXECUTING})
 
 
@@ -287,10 +290,14 @@ def succeed(attempt: Attempt, success: Success, now: datetime) -> Change:
 
 
 def fail(attempt: Attempt, failure: Failure, now: datetime) -> Change:
-    """Ends an attempt without a result; one that has ended stays as it is."""
+    """Ends an attempt without a result; one that has ended stays as it is.
+
+    One whose machine was asked back did not fail.
+    """
     if attempt.state.is_final:
         return Change(attempt)
-    ended = _next(attempt, state=AttemptState.FAILED, failure=failure, end_time=now)
+    state = AttemptState.CANCELLED if failure.reason == PREEMPTED else AttemptState.FAILED
+    ended = _next(attempt, state=state, failure=failure, end_time=now)
     return Change(ended, (AttemptFailed(ended),))
 
 

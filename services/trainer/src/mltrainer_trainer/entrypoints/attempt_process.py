@@ -15,7 +15,7 @@ import structlog
 
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
 from mltrainer_trainer.application.report_attempt import Permission
-from mltrainer_trainer.domain.attempt import LEASE_LAPSED_EXIT_CODE, AttemptIdentity, Failure
+from mltrainer_trainer.domain.attempt import LEASE_LAPSED_EXIT_CODE, PREEMPTED, AttemptIdentity, Failure
 from mltrainer_trainer.domain.checkpoints import SearchProgress
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 
@@ -32,6 +32,8 @@ _LEAST_CPU_SHARE = 0.05
 _WAITING_STAGES = frozenset({"", "dataset", "record", "upload"})
 _BUDGET_CHECK_S = 0.25
 _REPORT_INTERVAL_S = 1.0
+# Whoever asks a process to end makes it end a little later.
+_GIVING_BACK_S = 6.0
 _LONGEST_HEARTBEAT_S = 5.0
 # A lease is asked for this often before it lapses.
 _ASKS_PER_LEASE = 4
@@ -108,6 +110,7 @@ class AttemptProcess:
         cancelled: Tells the computing thread, which cannot be interrupted, to stop at its next step.
         used_cpu_seconds: Reads the CPU time of the process and its children.
         stall_s: So long it may compute without using CPU time.
+        checkpoint: Makes safe what is finished.
     """
 
     execute: ExecuteAttemptHandler
@@ -118,6 +121,7 @@ class AttemptProcess:
     cancelled: threading.Event
     used_cpu_seconds: Callable[[], float] = time.process_time
     stall_s: float = 600.0
+    checkpoint: Callable[[], None] = lambda: None
 
     async def run(self, plan: AttemptPlan) -> int:
         """Returns the exit code of the process."""
@@ -128,7 +132,9 @@ class AttemptProcess:
             ending = Ending(FAILED_EXIT_CODE, _OUT_OF_MEMORY)
         self.cancelled.set()
         if ending.failure is not None:
-            ending = await _first(self._report(plan, ending), self._watch_lease())
+            is_asked_back = ending.failure.reason == PREEMPTED
+            last = self._give_back(plan, ending) if is_asked_back else self._report(plan, ending)
+            ending = await _first(last, self._watch_lease())
         _log.info(
             "attempt_ended",
             attempt=plan.identity.name,
@@ -193,7 +199,9 @@ class AttemptProcess:
 
     async def _watch_termination(self) -> Ending:
         await self.signals.terminated.wait()
-        return Ending(TERMINATED_EXIT_CODE)
+        # A drained node, an interruption of spot capacity, or a trainer that has decided already.
+        failure = Failure(PREEMPTED, "the process was asked to end", retryable=True)
+        return Ending(TERMINATED_EXIT_CODE, failure)
 
     async def _watch_budget(self, plan: AttemptPlan) -> Ending:
         budget_s = plan.cpu_seconds or math.inf
@@ -214,6 +222,15 @@ class AttemptProcess:
             elif now_s - since_s >= self.stall_s:
                 message = f"it has computed for {self.stall_s:g} s without using CPU time"
                 return Ending(FAILED_EXIT_CODE, Failure("STALLED", message, retryable=False))
+
+    async def _give_back(self, plan: AttemptPlan, ending: Ending) -> Ending:
+        """Makes safe what is finished, and says why the attempt ends, as far as there is time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GIVING_BACK_S):
+                with contextlib.suppress(AttemptFailedError):
+                    await asyncio.to_thread(self.checkpoint)
+                await self._report(plan, ending)
+        return ending
 
     async def _report(self, plan: AttemptPlan, ending: Ending) -> Ending:
         if ending.failure is not None:
