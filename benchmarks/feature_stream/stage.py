@@ -1,12 +1,14 @@
 """A broker and a feature service as processes of their own, with history loaded, and a client of it."""
 
 import asyncio
+import math
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import asynccontextmanager, closing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from mltrainer_common.rpc_client import Caller, ServiceChannel
 from mltrainer_common.rpc_metrics import ClientMetrics
 from mltrainer_common.tokens import TokenIssuer, load_or_create_token_key
 from mltrainer_feature.wire.feast_stubs import serving_pb2
+from mltrainer_features import VIEWS, feature_names
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 
@@ -56,6 +59,28 @@ class FeatureService:
         answer = await self._read(request, timeout=10.0)
         return [moment.seconds * 1_000_000 + moment.nanos // 1_000 for moment in _times(answer)]
 
+    async def vectors(self, symbols: Sequence[str]) -> dict[str, list[float]]:
+        """Reads every feature of symbols online; NaN where a value is undefined."""
+        request = serving_pb2.GetOnlineFeaturesRequest()
+        request.features.val.extend(
+            f"{view.name}:{item.name}" for view in VIEWS.values() for item in view.features
+        )
+        request.entities["symbol"].CopyFrom(_texts(symbols))
+        answer = await self._read(request, timeout=10.0)
+        places = {name: place for place, name in enumerate(answer.metadata.feature_names.val)}
+        columns = [answer.results[places[name]].values for name in feature_names()]
+        return {symbol: [_number(column[row]) for column in columns] for row, symbol in enumerate(symbols)}
+
+    def stored_bars(self) -> int:
+        """Counts the bars in the database, looking past the service."""
+        path = self._data / "feature" / "feature.db"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM bar").fetchone()[0])
+
+    def kill(self) -> None:
+        """Ends the process at once, wherever it is."""
+        self._process.kill()
+
     async def wait_ready(self) -> None:
         """Waits until calls are answered."""
         until_s = time.monotonic() + _TIMEOUT_S
@@ -88,6 +113,10 @@ def _texts(symbols: Sequence[str]) -> Any:
     for symbol in symbols:
         repeated.val.add(string_val=symbol)
     return repeated
+
+
+def _number(value: Any) -> float:
+    return float(value.double_val) if value.WhichOneof("val") == "double_val" else math.nan
 
 
 def _times(answer: Any) -> Any:
@@ -127,7 +156,3 @@ async def running_service(
         if process.returncode is None:
             process.terminate()
         await process.wait()
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

@@ -57,8 +57,10 @@ def row_blocks(rows: Rows) -> Iterator[dict[str, Any]]:
 
 
 def pack_features(rows: Rows) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Lays the feature columns out as lines of float64; undefined values are NaN."""
-    return np.ascontiguousarray(rows[list(FEATURE_NAMES)].to_numpy(), dtype=np.float64)
+    """Lays the feature columns out as lines of float64; undefined values are one and the same NaN."""
+    values = np.array(rows[list(FEATURE_NAMES)].to_numpy(), dtype=np.float64, order="C")
+    values[np.isnan(values)] = np.nan
+    return values
 
 
 def read_blocks(blocks: Sequence[Sequence[Any]], symbols: Sequence[str]) -> Rows:
