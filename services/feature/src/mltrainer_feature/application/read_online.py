@@ -64,12 +64,16 @@ class ReadOnlineHandler:
         """
         if len(plan.columns) * row_count > max_values:
             raise InvalidRequestError([Violation("entities", f"ask for at most {max_values} values at once")])
-        rows = await self.store.read(plan.groups, keys)
+        found = await self.store.read(plan.groups, keys)
         now_us = (self.market_clock.now() - _EPOCH) // _MICROSECOND
-        cells: list[list[Sequence[Cell]]] = [list(zip(*found, strict=True)) for found in rows]
-        views = []
+        cells: list[list[Sequence[Cell]]] = [list(zip(*rows, strict=True)) for rows in found]
+        views: list[ViewRows] = []
+        judged: dict[tuple[Sequence[Cell], int | None], ViewRows] = {}
         for planned in plan.views:
-            times = cells[planned.group][planned.time_cell]
-            times_us = self.read_times(times)
-            views.append(ViewRows(times, row_statuses(times_us, planned.view.max_age_us, now_us)))
+            times, max_age_us = cells[planned.group][planned.time_cell], planned.view.max_age_us
+            rows = judged.get((times, max_age_us))
+            if rows is None:
+                statuses = row_statuses(self.read_times(times), max_age_us, now_us)
+                rows = judged[times, max_age_us] = ViewRows(times, statuses)
+            views.append(rows)
         return OnlineAnswer(plan, cells, views, row_count, now_us)

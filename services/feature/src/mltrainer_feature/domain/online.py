@@ -120,15 +120,16 @@ def row_statuses(times_us: Sequence[int | None], max_age_us: int | None, now_us:
     No row is NOT_FOUND; a row older than `max_age_us` on the market clock is OUTSIDE_MAX_AGE, and an age of
     exactly `max_age_us` is young enough; anything else is PRESENT.
     """
-    oldest_us = None if max_age_us is None else now_us - max_age_us
-    return bytes(
-        FeatureStatus.NOT_FOUND
-        if time_us is None
-        else FeatureStatus.OUTSIDE_MAX_AGE
-        if oldest_us is not None and time_us < oldest_us
-        else FeatureStatus.PRESENT
-        for time_us in times_us
-    )
+    if len(set(times_us)) == 1:
+        return bytes([_row_status(times_us[0], max_age_us, now_us)]) * len(times_us)
+    return bytes([_row_status(time_us, max_age_us, now_us) for time_us in times_us])
+
+
+def _row_status(time_us: int | None, max_age_us: int | None, now_us: int) -> FeatureStatus:
+    if time_us is None:
+        return FeatureStatus.NOT_FOUND
+    is_too_old = max_age_us is not None and now_us - time_us > max_age_us
+    return FeatureStatus.OUTSIDE_MAX_AGE if is_too_old else FeatureStatus.PRESENT
 
 
 def value_statuses(rows: bytes, cells: Sequence[Cell]) -> bytes:

@@ -113,14 +113,17 @@ def _keys(group: KeyGroup, columns: dict[str, tuple[Any, Any]], row_count: int) 
 
 def _values(name: str, kind: ValueKind, values: Any) -> list[Any]:
     wanted = kind.value
-    violations = [
-        Violation(f"entities[{name}].val[{index}]", f"give a {wanted}")
-        for index, value in enumerate(values)
-        if value.WhichOneof("val") != wanted
-    ]
-    if violations:
-        raise InvalidRequestError(violations[:20])
-    return [getattr(value, wanted) for value in values]
+    found = [getattr(value, wanted) for value in values]
+    # Another type reads as empty or zero.
+    if not all(found):
+        violations = [
+            Violation(f"entities[{name}].val[{index}]", f"give a {wanted}")
+            for index, value in enumerate(values)
+            if value.WhichOneof("val") != wanted
+        ]
+        if violations:
+            raise InvalidRequestError(violations[:20])
+    return found
 
 
 def to_response(plan: FeastPlan, read: FeastRead, answer: OnlineAnswer) -> bytes:
@@ -129,7 +132,8 @@ def to_response(plan: FeastPlan, read: FeastRead, answer: OnlineAnswer) -> bytes
     parts = [field(_METADATA, field(1, names))]
     for _, values in read.entities:
         parts.append(field(_RESULT, values + _entity_tail(answer)))
-    views = [_View(rows) for rows in answer.views]
+    made = {id(rows): _View(rows) for rows in answer.views}
+    views = [made[id(rows)] for rows in answer.views]
     for column in answer.plan.columns:
         views[column.view].write(parts, answer, column)
     parts.append(_STATUS)
@@ -149,8 +153,11 @@ class _View:
 
     def __init__(self, rows: ViewRows) -> None:
         self._rows = rows
-        # A view's cells share their times, and these are few: mostly one.
-        self._times = b"".join([_TIME + LENGTHS[len(cell or b"")] + (cell or b"") for cell in rows.times])
+        times = rows.times
+        if times.count(times[0]) == len(times):
+            self._times = _time(times[0]) * len(times)
+        else:
+            self._times = b"".join(map(_time, times))
         self._tail = _tail(rows.statuses, self._times)
         size = len(rows.statuses) * (DOUBLE_BYTES + 2) + len(self._tail)
         self._double_head = _RESULT_TAG + varint(size) + _DOUBLE
@@ -165,6 +172,10 @@ class _View:
             parts += (self._double_head, _DOUBLE.join(cells), self._tail)
         else:
             parts.append(field(_RESULT, _encode_values(cells, self._rows.statuses) + self._tail))
+
+
+def _time(cell: Cell) -> bytes:
+    return _TIME + LENGTHS[len(cell)] + cell if cell else _TIME + LENGTHS[0]
 
 
 def _tail(statuses: bytes, times: bytes) -> bytes:

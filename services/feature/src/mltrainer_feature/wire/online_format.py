@@ -127,6 +127,8 @@ class StoredTimes:
         """Returns microseconds since 1970 UTC; None where there is no row."""
         known = self._known
         try:
+            if cells.count(cells[0]) == len(cells):
+                return [known[cells[0]]] * len(cells)
             return [known[cell] for cell in cells]
         except KeyError:
             if len(known) > _MAX_TIMES:
