@@ -53,7 +53,7 @@ def slice_for(entry: CatalogueEntry) -> Slice:
         case Task.VOLATILITY:
             return _series(_returns()[:, 0] * 100.0, "return")
         case Task.FORECASTING:
-            return _series(_weekly_variance(), "log_variance_5")
+            return _series(_weekly_variance(), "log_variance_5", check_rows=20)
         case Task.PORTFOLIO:
             returns = _returns()
             return _cut(_SYMBOLS, returns, returns[:, 0], np.arange(len(returns)))
@@ -69,8 +69,14 @@ def slice_for(entry: CatalogueEntry) -> Slice:
             return _cut(names, data.matrix[:, data.columns(names)], data.labels, data.date)
 
 
-def _cut(names: tuple[str, ...], matrix: Floats, labels: Floats, groups: Integers) -> Slice:
-    end = len(matrix) - _CHECK_ROWS
+def _cut(
+    names: tuple[str, ...],
+    matrix: Floats,
+    labels: Floats,
+    groups: Integers,
+    check_rows: int = _CHECK_ROWS,
+) -> Slice:
+    end = len(matrix) - check_rows
     return Slice(
         names,
         np.ascontiguousarray(matrix[:end]),
@@ -80,8 +86,8 @@ def _cut(names: tuple[str, ...], matrix: Floats, labels: Floats, groups: Integer
     )
 
 
-def _series(values: Floats, name: str) -> Slice:
-    return _cut((name,), values[:, np.newaxis], values, np.arange(len(values)))
+def _series(values: Floats, name: str, check_rows: int = _CHECK_ROWS) -> Slice:
+    return _cut((name,), values[:, np.newaxis], values, np.arange(len(values)), check_rows)
 
 
 @cache

@@ -8,13 +8,19 @@ from typing import Any, cast
 
 from mltrainer_models import ModelArtifact, read_library_model
 
-from mltrainer_trainer.adapters.estimators import boosters
+from mltrainer_trainer.adapters.estimators import boosters, forecasting, sequences
 from mltrainer_trainer.adapters.estimators.batch import BatchLibrary, CheckedBatchLearner, restore_checked
 from mltrainer_trainer.adapters.estimators.conventions import CheckedLearner, import_quietly
 from mltrainer_trainer.adapters.estimators.core_trees import LightGbmLearner, SklearnLearner
+from mltrainer_trainer.adapters.estimators.detectors import DetectorLibrary
+from mltrainer_trainer.adapters.estimators.lightgbm_linear import LinearTreesLibrary
+from mltrainer_trainer.adapters.estimators.online import OnlineLearner
+from mltrainer_trainer.adapters.estimators.portfolios import PortfolioLearner
 from mltrainer_trainer.adapters.estimators.sklearn_layers import LayersLearner
 from mltrainer_trainer.adapters.estimators.sklearn_linear import LinearLearner
 from mltrainer_trainer.adapters.estimators.sklearn_trees import TreesLearner
+from mltrainer_trainer.adapters.estimators.statsmodels_linear import StatsmodelsLearner
+from mltrainer_trainer.adapters.estimators.volatility import ArchLibrary
 from mltrainer_trainer.domain import linear_learners
 from mltrainer_trainer.domain.catalogue import CatalogueEntry, installing
 from mltrainer_trainer.domain.learners import BatchLearner, BatchPredictor, Learner, LearnerUnavailableError
@@ -29,10 +35,24 @@ _ADAPTERS: Mapping[str, Callable[[CatalogueEntry, Any], Learner]] = {
     "xgboost": boosters.XgboostLearner,
     "catboost": boosters.CatboostLearner,
     "ngboost": boosters.NgboostLearner,
+    "river": OnlineLearner,
+    "statsmodels-linear": StatsmodelsLearner,
+    "skfolio": PortfolioLearner,
 }
 
 
-_BATCH_ADAPTERS: Mapping[str, Callable[[CatalogueEntry], BatchLibrary]] = {}
+_BATCH_ADAPTERS: Mapping[str, Callable[[CatalogueEntry], BatchLibrary]] = {
+    "lightgbm-linear": LinearTreesLibrary,
+    "arch": ArchLibrary,
+    "statsmodels-state-space": forecasting.StateSpaceLibrary,
+    "statsmodels-autoregression": forecasting.AutoregressionLibrary,
+    "statsmodels-smoothing": forecasting.SmoothingLibrary,
+    "statsmodels-switching": sequences.SwitchingLibrary,
+    "statsforecast": forecasting.StatsforecastLibrary,
+    "hmmlearn": sequences.HiddenMarkovLibrary,
+    "ruptures": sequences.ChangePointLibrary,
+    "pyod": DetectorLibrary,
+}
 
 
 def load_learner(entry: CatalogueEntry) -> Learner:
@@ -44,12 +64,16 @@ def load_learner(entry: CatalogueEntry) -> Learner:
     """
     if not entry.serves_row_by_row:
         raise LearnerUnavailableError(entry.id, "it predicts in batch only")
+    return CheckedLearner(entry, _learner(entry))
+
+
+def _learner(entry: CatalogueEntry) -> Learner:
     module, _, name = entry.import_path.partition(":")
     if module == linear_learners.__name__:
         return cast("Learner", getattr(linear_learners, name))
     code = _code(entry)
     if entry.adapter:
-        return CheckedLearner(entry, _ADAPTERS[entry.adapter](entry, code))
+        return _ADAPTERS[entry.adapter](entry, code)
     if module == "lightgbm":
         return LightGbmLearner(code, import_quietly(module).Dataset)
     return SklearnLearner(code)

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from mltrainer_models import ArtifactError, LibraryModel, ModelDescription, UnsupportedStateError
+from mltrainer_models import ArtifactError, LibraryModel, ModelDescription
 from mltrainer_models.library_state import STATE_FILE, Plain
 
-from mltrainer_trainer.adapters.estimators.conventions import (
-    foreign_code,
-)
+from mltrainer_trainer.adapters.estimators.conventions import first_line, foreign_code
 from mltrainer_trainer.domain.catalogue import CatalogueEntry
 from mltrainer_trainer.domain.learners import (
     BatchFit,
@@ -102,16 +100,10 @@ class CheckedBatchLearner:
             with foreign_code():
                 fitted = self.library.fit(request)
                 return StateFit(self.entry, fitted, RestoredModel(self.library.restore, fitted.state))
-        except (
-            ValueError,
-            TypeError,
-            ArithmeticError,
-            np.linalg.LinAlgError,
-            RuntimeError,
-            LookupError,
-            UnsupportedStateError,
-        ) as error:
-            raise FitFailedError(self.entry.id, f"{type(error).__name__}: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - libraries have error classes of their own, and any ends one fit
+            raise FitFailedError(self.entry.id, first_line(error)) from error
 
 
 def restore_checked(entry: CatalogueEntry, library: BatchLibrary, model: LibraryModel) -> BatchPredictor:

@@ -52,7 +52,9 @@ class LightGbmVariant:
     def __call__(self, request: FitRequest) -> ConvertedFit:
         """Fits."""
         rows = prepare(self.entry, request)
-        parameters = {**request.parameters, "seed": request.seed % 2**31, "num_threads": request.threads}
+        # GOSS draws its sample by thread, so the sample depends on their number.
+        threads = 1 if request.parameters.get("data_sample_strategy") == "goss" else request.threads
+        parameters = {**request.parameters, "seed": request.seed % 2**31, "num_threads": threads}
         rounds = parameters.pop("num_iterations")
         labels, groups = rows.labels, None
         if self.entry.task is Task.RANKING:

@@ -51,6 +51,12 @@ def foreign_code() -> Iterator[None]:
         yield
 
 
+def first_line(error: Exception) -> str:
+    """Says what a library raised without the traces that some put into their messages."""
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text[:300]}"
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedLearner:
     """Fits after a look at the input, and turns whatever the library raises into one error."""
@@ -70,8 +76,10 @@ class CheckedLearner:
         try:
             with foreign_code():
                 return self.learner(request)
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError, RuntimeError, LookupError) as error:
-            raise FitFailedError(self.entry.id, f"{type(error).__name__}: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - libraries have error classes of their own, and any ends one fit
+            raise FitFailedError(self.entry.id, first_line(error)) from error
 
     def _require_labels(self, request: FitRequest) -> None:
         reason = ""

@@ -40,6 +40,8 @@ class TreesLearner:
 
         def by_library(matrix: Floats) -> Floats:
             with foreign_code():
+                if self.entry.task is Task.ANOMALY:
+                    return -np.asarray(estimator.score_samples(matrix), np.float64)
                 if self.entry.task is Task.CLASSIFICATION:
                     return np.asarray(estimator.predict_proba(matrix)[:, 1], np.float64)
                 predictions = np.asarray(estimator.predict(matrix), np.float64)

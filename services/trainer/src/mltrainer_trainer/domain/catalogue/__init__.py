@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mltrainer_features import TargetKind
 from mltrainer_models import canonical_digest
 
+from mltrainer_trainer.domain.catalogue.anomalies import ANOMALIES
 from mltrainer_trainer.domain.catalogue.boosters import BOOSTERS
 from mltrainer_trainer.domain.catalogue.core import CORE
 from mltrainer_trainer.domain.catalogue.entry import (
@@ -20,8 +21,13 @@ from mltrainer_trainer.domain.catalogue.entry import (
     Task,
     UniformRange,
 )
+from mltrainer_trainer.domain.catalogue.forecasting import FORECASTERS
+from mltrainer_trainer.domain.catalogue.online import ONLINE
+from mltrainer_trainer.domain.catalogue.portfolios import PORTFOLIOS
+from mltrainer_trainer.domain.catalogue.regimes import REGIMES
 from mltrainer_trainer.domain.catalogue.sklearn_classifiers import CLASSIFIERS
 from mltrainer_trainer.domain.catalogue.sklearn_regressors import REGRESSORS
+from mltrainer_trainer.domain.catalogue.volatility import VOLATILITY_MODELS
 from mltrainer_trainer.domain.errors import TrainerError
 
 __all__ = [
@@ -44,7 +50,18 @@ __all__ = [
     "select_entries",
 ]
 
-CATALOGUE: tuple[CatalogueEntry, ...] = (*CORE, *REGRESSORS, *CLASSIFIERS, *BOOSTERS)
+CATALOGUE: tuple[CatalogueEntry, ...] = (
+    *CORE,
+    *REGRESSORS,
+    *CLASSIFIERS,
+    *BOOSTERS,
+    *ONLINE,
+    *VOLATILITY_MODELS,
+    *FORECASTERS,
+    *REGIMES,
+    *ANOMALIES,
+    *PORTFOLIOS,
+)
 
 
 class UnknownModelError(TrainerError):

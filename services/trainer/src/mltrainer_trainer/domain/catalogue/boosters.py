@@ -44,7 +44,7 @@ def _booster(
     return CatalogueEntry(
         id=name,
         family=family,
-        target_kinds=_TARGETS[task],
+        target_kinds=() if artifact is ArtifactFormat.LIBRARY else _TARGETS[task],
         import_path=path,
         fixed=fixed,
         defaults=defaults,
@@ -174,13 +174,32 @@ BOOSTERS: tuple[CatalogueEntry, ...] = (
     _lightgbm("lightgbm-classification", {"objective": "binary"}, task=_CLASS),
     _lightgbm("lightgbm-lambdarank", {"objective": "lambdarank"}, task=_RANK),
     _lightgbm("lightgbm-xendcg", {"objective": "rank_xendcg"}, task=_RANK),
+    _booster(
+        "lightgbm-linear-leaves",
+        "lightgbm:train",
+        family="lightgbm-variants",
+        adapter="lightgbm-linear",
+        extra="lightgbm",
+        fixed={
+            "objective": "regression",
+            "linear_tree": True,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+            "max_depth": 6,
+            "linear_lambda": 10.0,
+        },
+        defaults={"num_iterations": 30, "learning_rate": 0.07, "num_leaves": 7, "min_data_in_leaf": 200},
+        space={"learning_rate": _RATE, "num_leaves": UniformRange(3, 15, whole=True)},
+        artifact=ArtifactFormat.LIBRARY,
+    ),
     _xgboost("xgboost", {"objective": "reg:squarederror"}),
     _xgboost("xgboost-dart", {"objective": "reg:squarederror", "booster": "dart", "rate_drop": 0.1}),
     _xgboost(
         "xgboost-lossguide", {"objective": "reg:squarederror", "grow_policy": "lossguide", "max_leaves": 12}
     ),
     _xgboost("xgboost-median", {"objective": "reg:quantileerror", "quantile_alpha": 0.5}),
-    _xgboost("xgboost-expectile", {"objective": "reg:expectileerror", "expectile_alpha": 0.6}),
+    _xgboost("xgboost-quantile-60", {"objective": "reg:quantileerror", "quantile_alpha": 0.6}),
     _xgboost(
         "xgboost-forest", {"objective": "reg:squarederror", "num_parallel_tree": 10, "num_boost_round": 5}
     ),
