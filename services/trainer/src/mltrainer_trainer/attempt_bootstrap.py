@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceStub
 from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceStub
+from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceStub, TrainerServiceStub
 from mltrainer_common.authorization import Role
 from mltrainer_common.content_store import ContentStore
 from mltrainer_common.key_folder import KeyFolder
@@ -30,7 +30,7 @@ from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
 from mltrainer_trainer.adapters.code_identity import code_identity
 from mltrainer_trainer.adapters.journal import Journals, StepContents
 from mltrainer_trainer.adapters.model_release import plan_models
-from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource
+from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource, RpcStudyLedger
 from mltrainer_trainer.adapters.process_limits import limit_process
 from mltrainer_trainer.adapters.processes import tree_cpu_seconds
 from mltrainer_trainer.adapters.training_executor import ThreadTrainingExecutor
@@ -111,13 +111,15 @@ class Peers:
 
 def _assemble(peers: Peers, lease: Lease, salt: str) -> AttemptProcess:
     cancelled, stages, code = threading.Event(), StageLog(), code_identity()
-    reports = RpcAttemptReports(AttemptReportServiceStub(peers.channel("trainer")))
+    trainer = peers.channel("trainer")
+    reports = RpcAttemptReports(AttemptReportServiceStub(trainer))
+    ledger = RpcStudyLedger(TrainerServiceStub(trainer))
     store = ContentStore(artifact_url(peers.platform))
     journals = Journals(reports, StepContents(store))
     recall = make_recall(peers.platform, code, salt)
     execute = ExecuteAttemptHandler(
         datasets=RpcDatasetSource(FeatureServiceStub(peers.channel("feature")), store),
-        execute=ThreadTrainingExecutor(stages, cancelled.is_set, journals.open, recall),
+        execute=ThreadTrainingExecutor(stages, cancelled.is_set, journals.open, ledger.prior_trials, recall),
         upload=RpcArtifactUpload(
             RegistryServiceStub(peers.channel("registry")), make_seal(peers.platform, code.environment_digest)
         ),

@@ -151,6 +151,9 @@ def trial(digest: str, manual_clock: ManualClock) -> RecordedTrial:
         cpu_seconds=0.1,
         metrics=(b"\x01",),
         create_time=manual_clock.now(),
+        outcome="PRUNED",
+        detail="behind",
+        monthly_losses=((500, 0.1), (501, 0.2)),
     )
 
 
@@ -174,7 +177,9 @@ async def test_a_trial_recorded_twice_counts_once(
     assert counts == [2, 2, 3]
     assert study is not None
     assert (study.trial_count, study.training_count, study.target) == (3, 1, VOLATILITY)
-    assert [it.configuration_digest for _, it in ledger] == ["aa", "bb", "cc"]
+    assert [replace(it, position=0) for _, it in ledger] == [
+        trial(digest, manual_clock) for digest in ("aa", "bb", "cc")
+    ]
     assert await queries.trial_count("studies/vol5", excluding="trainings/t1") == 0
 
 

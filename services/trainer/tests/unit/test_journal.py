@@ -16,6 +16,8 @@ from mltrainer_trainer.adapters.journal import Journal, JournaledFits, StepConte
 from mltrainer_trainer.domain.checkpoints import CheckpointTimer, FinishedStep, SearchProgress
 from mltrainer_trainer.domain.recall import Recalled
 from mltrainer_trainer.domain.search import MonthlyLoss, Trial, TrialState
+from mltrainer_trainer.domain.verdict import PriorTrial
+from mltrainer_trainer.wire.trials import from_trial, to_prior_trial
 
 TRIAL = Trial(
     number=1,
@@ -81,6 +83,15 @@ def test_a_trial_is_recorded_when_it_ends_and_found_bit_by_bit(contents: StepCon
 
     assert trainer.trials == ["d1"]
     assert found == TRIAL
+
+
+@pytest.mark.parametrize("state", list(TrialState))
+def test_the_ledger_tells_later_trainings_what_a_trial_tells(state: TrialState) -> None:
+    trial = replace(TRIAL, state=state, detail="why")
+
+    read = to_prior_trial(TrialMessage.FromString(from_trial(trial)))
+
+    assert read == PriorTrial.of(trial)
 
 
 def test_what_was_found_is_charged_and_not_recorded_again(contents: StepContents) -> None:

@@ -23,13 +23,18 @@ from mltrainer_trainer.application.report_attempt import Permission
 from mltrainer_trainer.domain.attempt import AttemptIdentity, Failure
 from mltrainer_trainer.domain.checkpoints import FinishedStep, SearchProgress
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
+from mltrainer_trainer.domain.verdict import PriorTrial
 from mltrainer_trainer.wire.events import from_search
 from mltrainer_trainer.wire.outcome import to_lineage, to_result
 from mltrainer_trainer.wire.reports import from_step, to_step
+from mltrainer_trainer.wire.trials import to_prior_trial
 
 if TYPE_CHECKING:  # exists in the type stubs only
     from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceAsyncStub
-    from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceAsyncStub
+    from mltrainer.trainer.v1.trainer_service_pb2_grpc import (
+        AttemptReportServiceAsyncStub,
+        TrainerServiceAsyncStub,
+    )
 
 _FIRST_POLL_S = 0.05
 _LONGEST_POLL_S = 1.0
@@ -85,6 +90,24 @@ def _to_dataset(dataset: feature.Dataset) -> Dataset:
         for view in dataset.view_revisions
     )
     return Dataset(dataset.name, dataset.sha256, views, tuple(dataset.feature_names))
+
+
+@dataclass(frozen=True, slots=True)
+class RpcStudyLedger:
+    """Reads the ledger of a study."""
+
+    stub: "TrainerServiceAsyncStub"
+
+    async def prior_trials(self, plan: AttemptPlan) -> tuple[PriorTrial, ...]:
+        """Returns what other trainings of the study have tried, oldest first."""
+        found: list[PriorTrial] = []
+        request = reports.ListTrialsRequest(parent=plan.study, page_size=_TRIALS_PER_CALL)
+        while True:
+            answer = await call_patiently(partial(self.stub.ListTrials, request))
+            found += [to_prior_trial(it) for it in answer.trials if it.training != plan.training]
+            if not answer.next_page_token:
+                return tuple(found)
+            request.page_token = answer.next_page_token
 
 
 @dataclass(frozen=True, slots=True)

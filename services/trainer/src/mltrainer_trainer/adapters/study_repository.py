@@ -85,6 +85,9 @@ def _trial_row(item: RecordedTrial) -> dict[str, Any]:
         "cpu_seconds": item.cpu_seconds,
         "metrics": [base64.b64encode(metric).decode() for metric in item.metrics],
         "create_time": item.create_time,
+        "outcome": item.outcome,
+        "detail": item.detail,
+        "monthly_losses": item.monthly_losses,
     }
 
 
@@ -102,4 +105,7 @@ def to_trial(row: Mapping[Any, Any]) -> RecordedTrial:
         metrics=tuple(base64.b64decode(metric) for metric in row["metrics"]),
         create_time=row["create_time"],
         position=row["position"],
+        outcome=row["outcome"],
+        detail=row["detail"],
+        monthly_losses=tuple((month, loss) for month, loss in row["monthly_losses"]),
     )

@@ -112,4 +112,7 @@ trial = Table(
     Column("cpu_seconds", Float),
     Column("metrics", JSON),
     Column("create_time", UtcDateTime),
+    Column("outcome", String),
+    Column("detail", String),
+    Column("monthly_losses", JSON),
 )

@@ -4,7 +4,7 @@ import asyncio
 import io
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -15,12 +15,13 @@ from mltrainer_models.canonical import canonical_digest
 from mltrainer_trainer.adapters.estimators import load_learner
 from mltrainer_trainer.adapters.journal import Journal, JournaledFits
 from mltrainer_trainer.application.execute_attempt import Dataset, Outcome, Stages
-from mltrainer_trainer.domain.catalogue import UnknownModelError, select_entries
+from mltrainer_trainer.domain.catalogue import Parameter, UnknownModelError, select_entries
 from mltrainer_trainer.domain.diagnostics import with_diagnostics
 from mltrainer_trainer.domain.leak_guards import LeakFoundError
 from mltrainer_trainer.domain.learners import LearnerFactory
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 from mltrainer_trainer.domain.recall import Recall, recalling
+from mltrainer_trainer.domain.sampling import Observation, Space
 from mltrainer_trainer.domain.search import Hooks, Progress, TrainingCancelledError
 from mltrainer_trainer.domain.training import TrainingOutcome, TrainingPlan, execute_training
 from mltrainer_trainer.domain.training_data import (
@@ -29,6 +30,7 @@ from mltrainer_trainer.domain.training_data import (
     load_training_data,
     to_microseconds,
 )
+from mltrainer_trainer.domain.verdict import PriorTrial
 from mltrainer_trainer.domain.walk_forward import EvaluationPlan
 from mltrainer_trainer.wire.outcome import to_outcome
 
@@ -45,12 +47,14 @@ class ThreadTrainingExecutor:
     stages: Stages
     is_cancelled: Callable[[], bool]
     journal: Callable[[AttemptPlan], Awaitable[Journal]]
+    prior_trials: Callable[[AttemptPlan], Awaitable[tuple[PriorTrial, ...]]]
     recall: Recall | None = None
 
     async def __call__(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
         """Executes a plan on its data."""
         execution = _Execution(self.stages, self.is_cancelled, await self.journal(plan), self.recall)
-        return await asyncio.to_thread(execution.execute, plan, dataset, content)
+        prior_trials = await self.prior_trials(plan)
+        return await asyncio.to_thread(execution.execute, plan, dataset, content, prior_trials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,16 @@ class _Execution:
     journal: Journal
     recall: Recall | None
 
-    def execute(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
+    def execute(
+        self, plan: AttemptPlan, dataset: Dataset, content: bytes, prior_trials: tuple[PriorTrial, ...]
+    ) -> Outcome:
         self.stages.enter("guards", 0.02)
         try:
             data = read_data(plan, dataset, content)
-            outcome = execute_training(training_plan(plan, dataset), data, self._load(), self._hooks())
+            todo = replace(training_plan(plan, dataset), prior_trials=prior_trials)
+            outcome = execute_training(todo, data, self._load(), self._hooks(), _draw)
         except DataProblemError as error:
-            raise AttemptFailedError("NOT_ENOUGH_ROWS", error.problem) from error
+            raise AttemptFailedError(error.reason, error.problem) from error
         except LeakFoundError as error:
             raise AttemptFailedError(f"LEAK_{error.leak}", error.detail) from error
         except UnknownModelError as error:
@@ -100,6 +107,12 @@ class _Execution:
         search = self.journal.progress(progress.total if progress.stage == "trials" else 0)
         done = begin + share * progress.done / max(1, progress.total)
         self.stages.enter(progress.stage, done, search)
+
+
+def _draw(space: Space, seen: Sequence[Observation], seed: int) -> dict[str, Parameter]:
+    from mltrainer_trainer.adapters.optuna_sampler import draw_by_estimator  # half a second of imports
+
+    return draw_by_estimator(space, seen, seed)
 
 
 def training_plan(plan: AttemptPlan, dataset: Dataset) -> TrainingPlan:

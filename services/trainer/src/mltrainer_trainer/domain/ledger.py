@@ -31,7 +31,13 @@ class RecordedStudy:
 
 @dataclass(frozen=True, slots=True)
 class RecordedTrial:
-    """One configuration that was evaluated; `metrics` is the contract's encoding, carried as it is."""
+    """One configuration that was evaluated.
+
+    Attributes:
+        metrics: The contract's encoding, carried as it is.
+        outcome: Whether it is complete, or was pruned or failed; `detail` says why.
+        monthly_losses: Months since January 1970 with the mean squared error of each.
+    """
 
     study: str
     training: str
@@ -44,6 +50,9 @@ class RecordedTrial:
     metrics: tuple[bytes, ...]
     create_time: datetime
     position: int = 0
+    outcome: str = "COMPLETE"
+    detail: str = ""
+    monthly_losses: tuple[tuple[int, float], ...] = ()
 
     @property
     def name(self) -> str:

@@ -12,7 +12,6 @@ from mltrainer.trainer.v1.resources_pb2 import (
     SignatureField,
 )
 from mltrainer.trainer.v1.resources_pb2 import Lineage as LineageMessage
-from mltrainer.trainer.v1.resources_pb2 import Trial as TrialMessage
 from mltrainer.types.v1.types_pb2 import Metric
 from mltrainer.types.v1.types_pb2 import Verdict as VerdictMessage
 from mltrainer_models import MODEL_FILE
@@ -21,11 +20,11 @@ from mltrainer_models.description import decode_description
 from mltrainer_trainer.application.execute_attempt import Lineage, Outcome
 from mltrainer_trainer.domain.catalogue import Parameters
 from mltrainer_trainer.domain.recall import ReuseMeter
-from mltrainer_trainer.domain.search import Trial
 from mltrainer_trainer.domain.testing import FoldScore, LeaderboardEntry
 from mltrainer_trainer.domain.training import TrainingOutcome
 from mltrainer_trainer.wire.events import timestamp
 from mltrainer_trainer.wire.times import from_microseconds
+from mltrainer_trainer.wire.trials import from_trial
 
 _NUMBER, _OUTPUT = "float64", "prediction"
 
@@ -49,7 +48,7 @@ def to_outcome(outcome: TrainingOutcome, cpu_seconds: float, reuse: ReuseMeter |
         signature=_signature(outcome),
         reuse=_reuse(reuse) if reuse else None,
     )
-    trials = tuple(_trial(trial).SerializeToString(deterministic=True) for trial in outcome.trials)
+    trials = tuple(from_trial(trial) for trial in outcome.trials)
     return Outcome(result.SerializeToString(deterministic=True), trials, outcome.artifact.files)
 
 
@@ -115,17 +114,6 @@ def _fold(fold: FoldScore) -> FoldMetrics:
         last_test_time=timestamp(from_microseconds(fold.last_test_time)),
         metrics=_metrics(fold.metrics),
         row_count=fold.row_count,
-    )
-
-
-def _trial(trial: Trial) -> TrialMessage:
-    return TrialMessage(
-        catalogue_id=trial.catalogue_id,
-        parameters_json=_json(trial.parameters),
-        metrics=_metrics(trial.metrics),
-        objective=trial.objective,
-        cpu_seconds=trial.cpu_seconds,
-        configuration_digest=trial.configuration_digest,
     )
 
 

@@ -117,4 +117,7 @@ def _trial(trial: Trial, study: str, training: str, number: int, now: datetime) 
         cpu_seconds=trial.cpu_seconds,
         metrics=tuple(metric.SerializeToString(deterministic=True) for metric in trial.metrics),
         create_time=now,
+        outcome=trial.outcome or "COMPLETE",
+        detail=trial.detail,
+        monthly_losses=tuple((one.month, one.loss) for one in trial.monthly_losses),
     )

@@ -1,7 +1,7 @@
 """Writes attempts, studies and trials."""
 
 from mltrainer.trainer.v1.resources_pb2 import Attempt as AttemptMessage
-from mltrainer.trainer.v1.resources_pb2 import AttemptResult
+from mltrainer.trainer.v1.resources_pb2 import AttemptResult, MonthlyLoss
 from mltrainer.trainer.v1.resources_pb2 import Study as StudyMessage
 from mltrainer.trainer.v1.resources_pb2 import Trial as TrialMessage
 from mltrainer.types.v1.types_pb2 import Metric, Target
@@ -57,4 +57,7 @@ def to_trial_message(trial: RecordedTrial) -> TrialMessage:
         cpu_seconds=trial.cpu_seconds,
         create_time=timestamp(trial.create_time),
         configuration_digest=trial.configuration_digest,
+        outcome=trial.outcome,
+        detail=trial.detail,
+        monthly_losses=[MonthlyLoss(month=month, loss=loss) for month, loss in trial.monthly_losses],
     )

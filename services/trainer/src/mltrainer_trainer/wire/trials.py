@@ -6,12 +6,14 @@ import math
 from dataclasses import asdict, replace
 
 import numpy as np
+from mltrainer.trainer.v1.resources_pb2 import MonthlyLoss as MonthlyLossMessage
 from mltrainer.trainer.v1.resources_pb2 import Trial as TrialMessage
 from mltrainer.types.v1.types_pb2 import Metric
 
 from mltrainer_trainer.domain.checkpoints import FinishedStep
 from mltrainer_trainer.domain.recall import Recalled
 from mltrainer_trainer.domain.search import MonthlyLoss, Trial, TrialState
+from mltrainer_trainer.domain.verdict import PriorTrial
 
 
 def from_trial(trial: Trial) -> bytes:
@@ -23,8 +25,19 @@ def from_trial(trial: Trial) -> bytes:
         objective=trial.objective,
         cpu_seconds=trial.cpu_seconds,
         configuration_digest=trial.configuration_digest,
+        outcome=trial.state.value,
+        detail=trial.detail,
+        monthly_losses=[MonthlyLossMessage(month=it.month, loss=it.loss) for it in trial.monthly_losses],
     )
     return message.SerializeToString(deterministic=True)
+
+
+def to_prior_trial(message: TrialMessage) -> PriorTrial:
+    """Reads what the ledger of a study knows of a trial of another training."""
+    sharpe = next((metric.value for metric in message.metrics if metric.name == "sharpe"), None)
+    is_complete = message.outcome in {"", TrialState.COMPLETE.value}
+    losses = tuple(MonthlyLoss(it.month, it.loss) for it in message.monthly_losses) if is_complete else ()
+    return PriorTrial(sharpe, losses)
 
 
 def to_trial_step(trial: Trial) -> FinishedStep:

@@ -553,6 +553,9 @@ class Trial(_message.Message):
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CONFIGURATION_DIGEST_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    MONTHLY_LOSSES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `studies/{study}/trials/{trial}`."""
     training: _builtins.str
@@ -569,6 +572,10 @@ class Trial(_message.Message):
     """CPU time in seconds."""
     configuration_digest: _builtins.str
     """Digest that names the configuration: recording it twice keeps one."""
+    outcome: _builtins.str
+    """How it ended: `COMPLETE`, `PRUNED` or `FAILED`; complete where empty."""
+    detail: _builtins.str
+    """Why it was pruned or failed."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Metric]:
         """Metrics of the selection data, never of the test data."""
@@ -576,6 +583,10 @@ class Trial(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""
+
+    @_builtins.property
+    def monthly_losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___MonthlyLoss]:
+        """Its losses by month of the selection data; none where it is not complete."""
 
     def __init__(
         self,
@@ -590,14 +601,43 @@ class Trial(_message.Message):
         cpu_seconds: _builtins.float = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         configuration_digest: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        monthly_losses: _abc.Iterable[Global___MonthlyLoss] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "catalogue_id", b"catalogue_id", "configuration_digest", b"configuration_digest", "cpu_seconds", b"cpu_seconds", "create_time", b"create_time", "metrics", b"metrics", "name", b"name", "objective", b"objective", "parameters_json", b"parameters_json", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "catalogue_id", b"catalogue_id", "configuration_digest", b"configuration_digest", "cpu_seconds", b"cpu_seconds", "create_time", b"create_time", "detail", b"detail", "metrics", b"metrics", "monthly_losses", b"monthly_losses", "name", b"name", "objective", b"objective", "outcome", b"outcome", "parameters_json", b"parameters_json", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Trial: _TypeAlias = Trial  # noqa: Y015
+
+@_typing.final
+class MonthlyLoss(_message.Message):
+    """The loss of one configuration over the rows of one month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    month: _builtins.int
+    """Months since January 1970."""
+    loss: _builtins.float
+    """Mean squared error."""
+    def __init__(
+        self,
+        *,
+        month: _builtins.int = ...,
+        loss: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loss", b"loss", "month", b"month"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MonthlyLoss: _TypeAlias = MonthlyLoss  # noqa: Y015
 
 @_typing.final
 class Lineage(_message.Message):
