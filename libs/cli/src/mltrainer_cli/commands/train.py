@@ -62,6 +62,9 @@ def submit(
     gpus: Annotated[float | None, typer.Option(help="GPUs of each worker; fractions are allowed.")] = None,
     gpu_type: Annotated[str, typer.Option(help="Type of GPU; any where left out.")] = "",
     workers: Annotated[int | None, typer.Option(help="Workers that start together or not at all.")] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Compute it even if the result is known, and compare.")
+    ] = False,
     follow: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say where, when and at what price; ask for nothing.")
@@ -93,6 +96,7 @@ def submit(
         "queue": queue,
         "priority": priority,
         "propose_alias": propose_alias,
+        "recompute": recompute or None,
     }
     fields = merge({"owner": getpass.getuser()}, read_request_file(file) if file else {})
     request = to_request(merge(fields, options))
@@ -169,6 +173,38 @@ def why(data: DataOption, training: TrainingArgument, output: OutputOption = Out
         print_line(f"Expected to start between {early} and {late}.")
     for blocking in found["blocking_trainings"]:
         print_line(f"Behind {blocking}.")
+
+
+@app.command("why-miss")
+def why_miss(
+    data: DataOption,
+    training: TrainingArgument,
+    output: OutputOption = Output.TABLE,
+    *,
+    against: Annotated[
+        str, typer.Option(help="Training to compare with; the nearest finished one if not said.")
+    ] = "",
+) -> None:
+    """Say input by input why no known result was taken."""
+    from mltrainer_cli.training_report import explain_miss
+
+    explain_miss(data, training, against, output)
+
+
+@app.command()
+def report(
+    data: DataOption,
+    training: TrainingArgument,
+    output: OutputOption = Output.TABLE,
+    *,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Where; TRAINING.html here if not said.")
+    ] = None,
+) -> None:
+    """Write what came out as one HTML page that needs nothing else."""
+    from mltrainer_cli.training_report import write_report
+
+    write_report(data, training, file, output)
 
 
 @app.command()
