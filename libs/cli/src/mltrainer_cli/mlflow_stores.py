@@ -80,9 +80,7 @@ class SqliteRegistry:
 
     def proxied(self, path: str) -> Iterator[ForeignFile]:
         """Only a server could tell."""
-        raise UnreadableArtifactError(
-            f"mlflow-artifacts:/{path} is kept by a server: name it with --artifacts"
-        )
+        raise _kept_by_a_server(path)
 
     def _rows(self, statement: str, *values: str) -> list[sqlite3.Row]:
         try:
@@ -146,9 +144,7 @@ class FileRegistry:
 
     def proxied(self, path: str) -> Iterator[ForeignFile]:
         """Only a server could tell."""
-        raise UnreadableArtifactError(
-            f"mlflow-artifacts:/{path} is kept by a server: name it with --artifacts"
-        )
+        raise _kept_by_a_server(path)
 
 
 def _version(row: Any, tags: Mapping[str, str]) -> ForeignVersion:
@@ -183,3 +179,7 @@ def _texts(folder: Path) -> dict[str, str]:
         return {}
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_text(errors="replace") for path in files}
+
+
+def _kept_by_a_server(path: str) -> UnreadableArtifactError:
+    return UnreadableArtifactError(f"mlflow-artifacts:/{path} is kept by a server: name it with --artifacts")

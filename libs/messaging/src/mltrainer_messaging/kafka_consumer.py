@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,6 +89,7 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._consumer = consumer
         self._dispatcher = dispatcher
         self._lag = lag
+        self._commits = _SharedCommits(consumer)
         self._partitions: dict[TopicPartition, PartitionDispatcher] = {}
         self._workers: dict[TopicPartition, asyncio.Task[None]] = {}
 
@@ -152,7 +154,7 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         while waiting:
             handled = await self._partitions[partition].handle(waiting)
             try:
-                await self._consumer.commit({partition: waiting[handled - 1].offset + 1})
+                await self._commits.commit(partition, waiting[handled - 1].offset + 1)
             except (CommitFailedError, IllegalStateError):
                 # The partition has moved on to another member, which will drop what it sees again.
                 _log.info("commit_superseded", topic=partition.topic, partition=partition.partition)
@@ -174,6 +176,40 @@ class _Session(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         for worker in pending:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+
+
+@dataclass(slots=True)
+class _Commit:
+    offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    is_taken: bool = False
+    is_done: bool = False
+
+
+class _SharedCommits:
+    """Commits partitions that finish together by one request.
+
+    Requests follow one another, and no partition is fetched again before its own has been answered.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self._forming = _Commit()
+        self._lock = asyncio.Lock()
+
+    async def commit(self, partition: TopicPartition, offset: int) -> None:
+        """Returns when the offset is committed; raises as the consumer does for this partition alone."""
+        mine = self._forming
+        mine.offsets[partition] = offset
+        # Whoever finishes in the same turn of the loop joins.
+        await asyncio.sleep(0)
+        async with self._lock:
+            if not mine.is_taken:
+                self._forming, mine.is_taken = _Commit(), True
+                with suppress(CommitFailedError, IllegalStateError):
+                    await self._consumer.commit(mine.offsets)
+                    mine.is_done = True
+        if not mine.is_done:
+            await self._consumer.commit({partition: offset})
 
 
 def raw_record(record: Any) -> RawRecord:

@@ -12,7 +12,8 @@ class RegistrySettings(BaseSettings):
         artifact_url: Directory or fsspec URL of the content store; `<data_directory>/artifacts` by default.
         max_file_bytes: Largest file of a version.
         max_artifact_bytes: Largest sum of the files of one version.
-        max_model_bytes: Largest sum of the contents of all versions of a model, each counted once.
+        max_model_bytes: Largest sum of the contents of all versions of a model, each counted once; also of
+            all uploads that name no model.
         garbage_grace_s: Content that nothing refers to, and uploads without a version, are kept for so long.
         least_garbage_grace_s: A call that collects garbage may not ask for less.
         garbage_interval_s: Seconds between collections; 0 leaves them to calls.

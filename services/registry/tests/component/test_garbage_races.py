@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from mltrainer.registry.v1 import registry_service_pb2 as api
 from mltrainer_common.database import DatabaseConflictError
 from mltrainer_common.ids import new_id
 from mltrainer_registry.application.upload_artifact import FilePiece, UploadArtifact
 from mltrainer_registry.domain.errors import ManifestNotUploadedError, UploadExpiredError
 from mltrainer_registry.domain.manifests import ArtifactFile
 from mltrainer_registry.wire.events import to_create_version
+from mltrainer_registry.wire.searches import to_version_search
 
 # Few contents, so that everybody relies on what somebody else is giving up.
 CONTENTS = [bytes([number]) * (number + 1) for number in range(5)]
@@ -70,7 +72,8 @@ async def test_no_version_ever_lacks_a_file(open_registry: Any, attempts: Any) -
     garbage = await asyncio.gather(*map(collect, replicas))
     await writing
 
-    page = await replicas[0].use.reader.versions("vol5", 1_000, "")
+    search = to_version_search(api.ListModelVersionsRequest(), "vol5")
+    page = await replicas[0].use.search.search.versions("vol5", search, 1_000, "")
     assert sum(garbage) > 0, "nothing was ever given up: the race did not take place"
     assert len(page.items) == WRITERS * ROUNDS
     stored = {content.digest for content in replicas[0].content.contents()}

@@ -17,6 +17,7 @@ from mltrainer_registry.domain.errors import (
     GateNotPassedError,
     InvalidFieldError,
     OwnPromotionError,
+    PolicyNotFoundError,
     PromotionDecidedError,
     PromotionNotFoundError,
     RequestIdReusedError,
@@ -38,6 +39,10 @@ EDGE = Condition(ConditionKind.VERDICT_IS_EDGE)
 
 async def ask_for(registry: Any, *conditions: Condition, name: PolicyName = POLICY, etag: str = "") -> Any:
     return await registry.use.governance.set_policy(SetPolicy(name, conditions, ADA, etag))
+
+
+async def take_back(registry: Any, name: PolicyName) -> Any:
+    return await registry.use.governance.set_policy(SetPolicy(name, None, BOB, ""))
 
 
 def request(number: int = 1, *, motive: Motive = ADA, request_id: str = "") -> RequestPromotion:
@@ -99,6 +104,39 @@ async def test_a_policy_is_not_overwritten_by_who_has_not_read_it(registry: Any)
 
     with pytest.raises(StaleEtagError):
         await ask_for(registry, EDGE, etag=first.etag)
+
+
+async def test_a_policy_that_was_taken_back_leaves_the_next_closest_one(registry: Any) -> None:
+    await ask_for(registry, EDGE)
+
+    unset = await take_back(registry, POLICY)
+    again = await take_back(registry, POLICY)
+
+    reader = registry.use.governance.reader
+    holds = await reader.policy(POLICY)
+    listed = await reader.policies(10, "")
+    history = await reader.policy_changes(POLICY, 10, "")
+    assert (unset.policy, unset.number, again) == (None, 2, unset)
+    assert holds.name == PolicyName("-", "champion")
+    assert POLICY not in [one.name for one in listed.items]
+    assert [one.policy is None for one in history.items] == [True, False]
+
+
+async def test_a_policy_may_be_set_again_after_it_was_taken_back(registry: Any) -> None:
+    await ask_for(registry, EDGE)
+    await take_back(registry, POLICY)
+
+    await ask_for(registry, EDGE)
+
+    holds = await registry.use.governance.reader.policy(POLICY)
+    assert (holds.name, holds.number) == (POLICY, 3)
+
+
+async def test_neither_the_last_resort_nor_what_was_never_set_is_taken_back(registry: Any) -> None:
+    with pytest.raises(InvalidFieldError, match="last resort"):
+        await take_back(registry, PolicyName("-", "-"))
+    with pytest.raises(PolicyNotFoundError):
+        await take_back(registry, POLICY)
 
 
 async def test_policies_are_listed_once_each_page_by_page(registry: Any) -> None:

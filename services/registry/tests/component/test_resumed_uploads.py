@@ -200,3 +200,14 @@ async def test_a_model_holds_each_content_once_up_to_its_quota(registry: Any) ->
     facts = (refused.value.model, refused.value.used_bytes, refused.value.added_bytes)
     assert (*facts, refused.value.limit_bytes) == ("vol5", 20, 6, 25)
     assert len(files(registry)) == 2
+
+
+async def test_uploads_that_name_no_model_share_a_quota(registry: Any) -> None:
+    limits = UploadLimits(file_bytes=100, version_bytes=100, model_bytes=25)
+    upload_artifact = replace(registry.use.upload_artifact, limits=limits)
+    await upload_artifact(announce(b"a" * 20, "trainings/t1"), pieces(b"a" * 20))
+
+    with pytest.raises(ModelQuotaExceededError) as refused:
+        await upload_artifact(announce(b"b" * 6, "trainings/t2"), pieces(b"b" * 6))
+
+    assert (refused.value.model, refused.value.used_bytes) == ("", 20)

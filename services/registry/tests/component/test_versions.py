@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from mltrainer.registry.v1 import registry_service_pb2 as api
 from mltrainer_registry.application.archive_version import ArchiveVersion
 from mltrainer_registry.application.create_version import VersionOutcome
 from mltrainer_registry.application.observe_attempt import ObserveAttempt
@@ -17,6 +18,7 @@ from mltrainer_registry.domain.errors import (
 from mltrainer_registry.domain.names import VersionName
 from mltrainer_registry.domain.versions import VersionState
 from mltrainer_registry.wire.events import to_create_version
+from mltrainer_registry.wire.searches import to_model_search, to_version_search
 from mltrainer_testkit import conformance
 
 
@@ -153,12 +155,14 @@ async def test_lists_are_complete_page_by_page(registry: Any) -> None:
     seen: list[int] = []
     cursor, pages = "", 0
     while not pages or cursor:
-        page = await registry.use.reader.versions("vol5", 2, cursor)
+        page = await registry.use.search.search.versions(
+            "vol5", to_version_search(api.ListModelVersionsRequest(), "vol5"), 2, cursor
+        )
         seen += [version.name.number for version in page.items]
         cursor, pages = page.next_cursor, pages + 1
 
     assert (seen, pages) == ([5, 4, 3, 2, 1], 3)
-    models = await registry.use.reader.models(2, "")
+    models = await registry.use.search.search.models(to_model_search(api.ListModelsRequest()), 2, "")
     assert [(model.model, model.version_count) for model in models.items] == [("vol5", 5)]
     assert [alias.number for alias in models.items[0].aliases] == [5]
 

@@ -112,12 +112,15 @@ def policy(
         Path | None,
         typer.Option("--set", help="JSON file with the list of conditions to set.", dir_okay=False),
     ] = None,
+    unset: Annotated[bool, typer.Option("--unset", help="Take it back: the next closest one holds.")] = False,
     reason: ReasonOption = "set by hand",
 ) -> None:
-    """Show the conditions of an alias, or set them."""
+    """Show the conditions of an alias, set them, or take them back."""
+    if unset and set_file:
+        raise CliError("Either set conditions or take them back.", ExitCode.USAGE)
     name = f"{full_name('models', model)}/gatePolicies/{alias}"
-    conditions = _read_conditions(set_file) if set_file else None
-    found = to_json(call(data, lambda client: _policy(client, name, conditions, reason)))
+    wanted = {"conditions": _read_conditions(set_file)} if set_file else {"unset": True} if unset else None
+    found = to_json(call(data, lambda client: _policy(client, name, wanted, reason)))
     if output is Output.JSON:
         print_json(found)
         return
@@ -271,17 +274,15 @@ async def _gates(client: "Client", model: str, version: str, limit: int) -> "lis
     return await all_pages(fetch, limit)
 
 
-async def _policy(
-    client: "Client", name: str, conditions: list[dict[str, Any]] | None, reason: str
-) -> "GatePolicy":
+async def _policy(client: "Client", name: str, change: dict[str, Any] | None, reason: str) -> "GatePolicy":
     from google.protobuf.json_format import ParseDict, ParseError
     from mltrainer.registry.v1.registry_service_pb2 import GetGatePolicyRequest, UpdateGatePolicyRequest
     from mltrainer.registry.v1.resources_pb2 import GatePolicy
 
-    if conditions is None:
+    if change is None:
         return await client.registry.GetGatePolicy(GetGatePolicyRequest(name=name))
     try:
-        wanted = ParseDict({"name": name, "conditions": conditions, "reason": reason}, GatePolicy())
+        wanted = ParseDict({"name": name, "reason": reason, **change}, GatePolicy())
     except ParseError as error:
         raise CliError(f"The conditions cannot be read: {error}.", ExitCode.USAGE) from error
     return await client.registry.UpdateGatePolicy(UpdateGatePolicyRequest(gate_policy=wanted))

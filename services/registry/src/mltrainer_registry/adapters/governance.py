@@ -13,6 +13,7 @@ from mltrainer_registry.domain.names import AliasName, PolicyName, PromotionName
 from mltrainer_registry.domain.policies import Condition, ConditionKind, GatePolicy, PolicyChange
 from mltrainer_registry.domain.promotions import Decision, Promotion, PromotionState
 
+TAKEN_BACK = json.dumps(None)
 _DEFAULTS = asdict(Condition(ConditionKind.APPROVED))
 
 
@@ -22,12 +23,17 @@ def policy_row(change: PolicyChange) -> dict[str, Any]:
         "model": change.name.model,
         "alias": change.name.alias,
         "number": change.number,
-        "conditions": json.dumps([_condition(one) for one in change.policy.conditions]),
+        "conditions": _conditions_json(change.policy),
         "actor": change.actor,
         "reason": change.reason,
         "update_time": change.update_time,
         "revision": change.revision,
     }
+
+
+def _conditions_json(policy: GatePolicy | None) -> str:
+    # An older replica fails at what was taken back, instead of believing that nothing is asked for.
+    return TAKEN_BACK if policy is None else json.dumps([_condition(one) for one in policy.conditions])
 
 
 def _condition(condition: Condition) -> dict[str, Any]:
@@ -38,16 +44,20 @@ def _condition(condition: Condition) -> dict[str, Any]:
 
 def read_policy_change(row: Row) -> PolicyChange:
     """Reads an entry of the history of a policy."""
-    listed = (dict(condition) for condition in json.loads(row.conditions))
+    listed = json.loads(row.conditions)
     return PolicyChange(
         name=PolicyName(row.model, row.alias),
         number=row.number,
-        policy=GatePolicy(tuple(Condition(ConditionKind(one.pop("condition")), **one) for one in listed)),
+        policy=None if listed is None else GatePolicy(tuple(map(_read_condition, listed))),
         actor=row.actor,
         reason=row.reason,
         update_time=row.update_time,
         revision=row.revision,
     )
+
+
+def _read_condition(fields: dict[str, Any]) -> Condition:
+    return Condition(ConditionKind(fields.pop("condition")), **fields)
 
 
 def promotion_row(promotion: Promotion) -> dict[str, Any]:
@@ -90,13 +100,13 @@ def read_promotion(row: Row) -> Promotion:
 
 
 async def closest_policy(connection: AsyncConnection, name: PolicyName) -> PolicyChange | None:
-    """Returns the newest policy of the closest name that has one."""
+    """Returns the newest policy of the closest name that has one and has not taken it back."""
     table = tables.gate_policy_change
     names = name.closest_first()
     wanted = or_(*(and_(table.c.model == one.model, table.c.alias == one.alias) for one in names))
     rows = await connection.execute(select(table).where(wanted).order_by(table.c.number))
     newest = {change.name: change for change in map(read_policy_change, rows)}
-    return next((newest[one] for one in names if one in newest), None)
+    return next((newest[one] for one in names if one in newest and newest[one].policy is not None), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,12 @@ from mltrainer_common.database import Database
 from sqlalchemy import Select, and_, func, or_, select, tuple_
 
 from mltrainer_registry.adapters import tables
-from mltrainer_registry.adapters.governance import closest_policy, read_policy_change, read_promotion
+from mltrainer_registry.adapters.governance import (
+    TAKEN_BACK,
+    closest_policy,
+    read_policy_change,
+    read_promotion,
+)
 from mltrainer_registry.adapters.pages import page_of, read_cursor
 from mltrainer_registry.adapters.rows import Row
 from mltrainer_registry.application.paging import Page
@@ -33,7 +38,7 @@ class SqlGovernanceReader:
         newest = select(table.c.model, table.c.alias, func.max(table.c.number).label("number"))
         latest = newest.group_by(table.c.model, table.c.alias).subquery()
         same = and_(*(table.c[name] == latest.c[name] for name in ("model", "alias", "number")))
-        statement = select(table).join(latest, same)
+        statement = select(table).join(latest, same).where(table.c.conditions != TAKEN_BACK)
         key = read_cursor(cursor, "policies", (str, str))
         if key:
             statement = statement.where(tuple_(table.c.model, table.c.alias) > tuple_(*key))

@@ -13,7 +13,6 @@ from mltrainer_registry.adapters.rows import (
     Row,
     read_evaluation,
     read_move,
-    read_version,
 )
 from mltrainer_registry.adapters.uploads import find_claimed
 from mltrainer_registry.application.paging import Page
@@ -40,24 +39,10 @@ class SqlRegistryReader:
             )
         return found[0] if found else None
 
-    async def models(self, limit: int, cursor: str) -> Page[Model]:
-        """Lists models by name."""
-        column = tables.model.c.model
-        statement = select(tables.model).where(column > cursor).order_by(column).limit(limit + 1)
-        async with self.database.snapshot() as connection:
-            return _page(await queries.find_models(connection, statement), limit, lambda model: model.model)
-
     async def version(self, name: VersionName) -> ModelVersion | None:
         """Returns a version."""
         async with self.database.snapshot() as connection:
             return await queries.find_version(connection, name)
-
-    async def versions(self, model: str, limit: int, cursor: str) -> Page[ModelVersion]:
-        """Lists versions, newest first."""
-        table = tables.model_version
-        statement = _before(select(table).where(table.c.model == model), table.c.number, cursor)
-        rows = await self._rows(statement, limit)
-        return _page([read_version(row) for row in rows], limit, lambda version: version.name.number)
 
     async def alias_as_of(self, name: AliasName, as_of_time: datetime) -> Alias | None:
         """Returns where an alias pointed at a time."""

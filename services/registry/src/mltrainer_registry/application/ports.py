@@ -258,16 +258,8 @@ class RegistryReader(Protocol):
         """Returns a model."""
         ...
 
-    async def models(self, limit: int, cursor: str) -> Page[Model]:
-        """Lists models by name."""
-        ...
-
     async def version(self, name: VersionName) -> ModelVersion | None:
         """Returns a version."""
-        ...
-
-    async def versions(self, model: str, limit: int, cursor: str) -> Page[ModelVersion]:
-        """Lists versions, newest first."""
         ...
 
     async def alias_as_of(self, name: AliasName, as_of_time: datetime) -> Alias | None:

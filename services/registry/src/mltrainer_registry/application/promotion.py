@@ -28,7 +28,7 @@ async def evaluate_gate(
 ) -> GateEvaluation:
     """Holds a version against the policy of an alias and records the evaluation."""
     closest = await uow.policies.closest(PolicyName(name.model, name.alias))
-    policy = closest.policy if closest else GatePolicy(())
+    policy = (closest.policy if closest else None) or GatePolicy(())
     champion = await uow.models.version(present.version) if present else None
     results = evaluate(
         policy,

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from mltrainer_registry.application.ports import Clock, UnitOfWorkFactory
 from mltrainer_registry.domain.aliases import Motive
 from mltrainer_registry.domain.changes import GatePolicyChanged
-from mltrainer_registry.domain.errors import StaleEtagError
+from mltrainer_registry.domain.errors import PolicyNotFoundError, StaleEtagError
 from mltrainer_registry.domain.names import PolicyName
-from mltrainer_registry.domain.policies import Condition, PolicyChange, check_conditions
+from mltrainer_registry.domain.policies import Condition, PolicyChange, check_conditions, check_may_be_unset
 
 
 @dataclass(frozen=True, slots=True)
 class SetPolicy:
-    """Sets a policy; an empty etag is not checked."""
+    """Sets a policy, or takes it back where conditions are None; an empty etag is not checked."""
 
     name: PolicyName
-    conditions: Sequence[Condition]
+    conditions: Sequence[Condition] | None
     motive: Motive
     etag: str
 
@@ -32,14 +32,19 @@ class SetPolicyHandler:
         """Returns the policy that holds from now on.
 
         Raises:
-            InvalidFieldError: A condition does not make sense.
+            InvalidFieldError: A condition does not make sense, or the policy is the last resort.
+            PolicyNotFoundError: What shall be taken back was never set.
             StaleEtagError: The policy has changed since the caller read it.
         """
-        policy = check_conditions(command.conditions)
+        policy = None if command.conditions is None else check_conditions(command.conditions)
+        if policy is None:
+            check_may_be_unset(command.name)
         async with self.unit_of_work() as uow:
             present = await uow.policies.latest(command.name)
             if command.etag and (present is None or present.etag != command.etag):
                 raise StaleEtagError(str(command.name), command.etag)
+            if present is None and policy is None:
+                raise PolicyNotFoundError(str(command.name))
             if present is not None and present.policy == policy:
                 return present
             change = PolicyChange(

@@ -92,9 +92,9 @@ class UploadArtifactHandler:
 
     async def _add_claim(self, uow: UnitOfWork, command: UploadArtifact, manifest: Manifest) -> None:
         check_token(command, await uow.trainings.lowest_token(command.training))
-        if command.model:
-            used, added = await uow.uploads.usage(command.model, manifest.files)
-            self.limits.check_model(command.model, used, added)
+        # Uploads that name no model count together.
+        used, added = await uow.uploads.usage(command.model, manifest.files)
+        self.limits.check_model(command.model, used, added)
         claim = UploadClaim(command.training, manifest, command.model, self.clock.now())
         await uow.uploads.claim(claim)
 

@@ -146,7 +146,7 @@ class FileTooLargeError(RegistryError):
 
 @dataclass(eq=False)
 class ModelQuotaExceededError(RegistryError):
-    """The distinct contents of a model would exceed what it may hold."""
+    """The distinct contents of a model, or of uploads that name none, would exceed what it may hold."""
 
     model: str
     used_bytes: int

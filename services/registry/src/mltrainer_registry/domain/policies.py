@@ -8,7 +8,7 @@ from enum import StrEnum
 from math import isfinite
 
 from mltrainer_registry.domain.errors import InvalidFieldError
-from mltrainer_registry.domain.names import PolicyName
+from mltrainer_registry.domain.names import ANY, PolicyName
 
 _MAX_CONDITIONS = 20
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -68,11 +68,16 @@ class GatePolicy:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """One entry of the history of a policy; `number` counts from 1."""
+    """One entry of the history of a policy.
+
+    Attributes:
+        number: Counts from 1.
+        policy: None where it was taken back: the next closest one holds.
+    """
 
     name: PolicyName
     number: int
-    policy: GatePolicy
+    policy: GatePolicy | None
     actor: str
     reason: str
     update_time: datetime
@@ -82,6 +87,14 @@ class PolicyChange:
     def etag(self) -> str:
         """Changes with every change of the policy."""
         return f"n{self.number}"
+
+
+def check_may_be_unset(name: PolicyName) -> None:
+    """Raises InvalidFieldError for the policy that nothing stands behind."""
+    if (name.model, name.alias) == (ANY, ANY):
+        raise InvalidFieldError(
+            "gate_policy.unset", f"cannot be of {name}, the last resort: set no conditions"
+        )
 
 
 def check_conditions(conditions: Sequence[Condition]) -> GatePolicy:

@@ -175,9 +175,10 @@ def _upload(error: errors.RegistryError) -> RpcError | None:
         case errors.ModelQuotaExceededError(
             model=model, used_bytes=used, added_bytes=added, limit_bytes=limit
         ):
-            message = f"models/{model} holds {used} bytes of {limit}: {added} more do not fit"
+            holder = f"models/{model}" if model else "what names no model"
+            message = f"{holder} holds {used} bytes of {limit}: {added} more do not fit"
             facts = {"used_bytes": str(used), "added_bytes": str(added), "limit_bytes": str(limit)}
-            return _refuse(code, "MODEL_QUOTA_EXCEEDED", message, model=f"models/{model}", **facts)
+            return _refuse(code, "MODEL_QUOTA_EXCEEDED", message, model=holder, **facts)
         case errors.UploadIncompleteError(path=path, first_missing_part=first, missing_count=count):
             message = (
                 f"{count} parts of {path} are missing, from number {first} on: ask GetUpload what is held"

@@ -29,7 +29,8 @@ def encode_policy(change: PolicyChange) -> resources.GatePolicy:
     return resources.GatePolicy(
         name=str(change.name),
         number=change.number,
-        conditions=[_encode_condition(condition) for condition in change.policy.conditions],
+        conditions=[_encode_condition(one) for one in change.policy.conditions] if change.policy else (),
+        unset=change.policy is None,
         actor=change.actor,
         reason=change.reason,
         update_time=to_timestamp(change.update_time),
@@ -96,8 +97,11 @@ def to_set_policy(request: api.UpdateGatePolicyRequest, actor: str) -> SetPolicy
         decode_condition(condition, f"gate_policy.conditions[{index}]")
         for index, condition in enumerate(policy.conditions)
     ]
+    if policy.unset and conditions:
+        raise InvalidFieldError("gate_policy.unset", "leaves no conditions to set")
     motive = Motive(actor, short(policy.reason, "gate_policy.reason", MAX_TEXT_LENGTH))
-    return SetPolicy(parse_policy(policy.name, "gate_policy.name"), conditions, motive, policy.etag)
+    name = parse_policy(policy.name, "gate_policy.name")
+    return SetPolicy(name, None if policy.unset else conditions, motive, policy.etag)
 
 
 def to_request_promotion(request: api.RequestPromotionRequest, actor: str) -> RequestPromotion:

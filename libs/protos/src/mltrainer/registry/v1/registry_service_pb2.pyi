@@ -865,7 +865,9 @@ class UpdateGatePolicyRequest(_message.Message):
     GATE_POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def gate_policy(self) -> _resources_pb2.GatePolicy:
-        """`name`, `conditions` and `reason` are read; `etag` refuses unless it is the policy's, and is not checked where empty."""
+        """`name`, `conditions`, `unset` and `reason` are read; `unset` takes a policy back, which `models/-/gatePolicies/-` cannot be.
+        `etag` refuses unless it is the policy's, and is not checked where empty.
+        """
 
     def __init__(
         self,
@@ -1214,7 +1216,7 @@ class UploadHeader(_message.Message):
     fencing_token: _builtins.int
     """Token of the attempt's allocation."""
     model: _builtins.str
-    """Model whose quota the files count towards, `models/{model}`; towards none where empty."""
+    """Model whose quota the files count towards, `models/{model}`; uploads without one share a quota of the same size."""
     @_builtins.property
     def manifest(self) -> _resources_pb2.Manifest:
         """Files that follow, in this order."""

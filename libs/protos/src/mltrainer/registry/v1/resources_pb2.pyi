@@ -550,6 +550,7 @@ class GatePolicy(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    UNSET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `models/{model}/gatePolicies/{alias}`. `-` stands for every model, or for every alias without its own policy.
     The closest one holds: model and alias, then `models/-` and alias, then model and `-`, then both `-`.
@@ -564,6 +565,8 @@ class GatePolicy(_message.Message):
     """Revision of the registry that set it. Output only."""
     etag: _builtins.str
     """Changes with every change of the resource."""
+    unset: _builtins.bool
+    """The policy was taken back: it has no conditions, and the next closest one holds. Default false."""
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyCondition]:
         """All must hold; none asks for nothing."""
@@ -583,10 +586,11 @@ class GatePolicy(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
         etag: _builtins.str = ...,
+        unset: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "conditions", b"conditions", "etag", b"etag", "name", b"name", "number", b"number", "reason", b"reason", "revision", b"revision", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "conditions", b"conditions", "etag", b"etag", "name", b"name", "number", b"number", "reason", b"reason", "revision", b"revision", "unset", b"unset", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
