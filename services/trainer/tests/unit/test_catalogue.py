@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mltrainer.trainer.v1.resources_pb2 import CatalogueEntry as CatalogueMessage
 from mltrainer_features import TargetKind, feature_names
 from mltrainer_trainer.adapters.estimators import load_batch_learner, load_learner, unavailable_reason
+from mltrainer_trainer.adapters.model_release import released_models
 from mltrainer_trainer.domain.catalogue import (
     CATALOGUE,
     CATALOGUE_EXTRA,
@@ -19,6 +21,8 @@ from mltrainer_trainer.domain.catalogue import (
     find_entry,
     select_entries,
 )
+from mltrainer_trainer.domain.release import CodeIdentity, Release
+from mltrainer_trainer.wire.events import to_event
 
 FIRST = (
     "zero",
@@ -107,3 +111,16 @@ def test_an_unknown_model_is_named() -> None:
 def test_the_digest_covers_every_entry() -> None:
     assert len({entry.digest for entry in CATALOGUE}) == len(CATALOGUE)
     assert len(catalogue_digest()) == 64
+
+
+def test_the_event_that_tells_schedulers_the_catalogue_is_small() -> None:
+    release = Release("trainers/local", CodeIdentity("c" * 64, "e" * 64), released_models(), 1)
+
+    event = to_event(release)
+
+    assert len(event.catalogue_entries) == len(CATALOGUE) >= 140
+    assert event.ByteSize() < 150_000
+    by_id = {entry.id: entry for entry in event.catalogue_entries}
+    assert by_id["garch"].task == CatalogueMessage.TASK_VOLATILITY
+    assert not by_id["garch"].serves_row_by_row
+    assert by_id["svr"].serves_row_by_row

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mltrainer_cli.calls import call, full_name, short, to_json, to_second
-from mltrainer_cli.commands import model_facts, model_files, model_promotions
+from mltrainer_cli.commands import model_catalogue, model_facts, model_files, model_promotions
 from mltrainer_cli.commands.model_promotions import ModelArgument
 from mltrainer_cli.console import print_fields, print_json, print_rows
 from mltrainer_cli.options import DataOption, Output, OutputOption
@@ -161,3 +161,4 @@ async def _show(
 model_promotions.add_commands(app)
 model_facts.add_commands(app)
 model_files.add_commands(app)
+model_catalogue.add_commands(app)

@@ -1,12 +1,14 @@
 """What the scheduler knows of trainers and feature views, and whether a request fits it."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from mltrainer_scheduler.domain.specification import FieldViolation, TargetKind, TrainingSpec
 from mltrainer_scheduler.domain.validation import VIEW_REFERENCE
 
 NO_TRAINER_RELEASE = "NO_TRAINER_RELEASE"
 UNKNOWN_FEATURE_VIEW_YET = "UNKNOWN_FEATURE_VIEW_YET"
+_NAMED_MODELS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +137,18 @@ def _models(
     return tuple(chosen[key] for key in sorted(chosen)), tuple(wrong)
 
 
+def _known(name: str, release: TrainerRelease) -> str:
+    """Names what there is, or of many what is spelled alike."""
+    known = sorted(entry.id for entry in release.entries if not entry.unavailable_reason)
+    if len(known) <= _NAMED_MODELS:
+        return ", ".join(known) or "none"
+    alike = get_close_matches(name, known, n=3)
+    return f"{len(known)} others" + (f", such as {', '.join(alike)}" if alike else "")
+
+
 def _unusable(name: str, named: list[CatalogueEntry], kind: TargetKind, release: TrainerRelease) -> str:
     if not named:
-        known = ", ".join(sorted(entry.id for entry in release.entries if not entry.unavailable_reason))
-        return f"no model {name!r} is known; the catalogue has {known or 'none'}"
+        return f"no model {name!r} is known; the catalogue has {_known(name, release)}"
     for entry in named:
         if entry.unavailable_reason:
             return f"{name!r} cannot be used here: {entry.unavailable_reason}"

@@ -21,6 +21,10 @@ def released_models() -> tuple[ReleasedModel, ...]:
             target_kinds=tuple(kind.value for kind in entry.target_kinds),
             digest=entry.digest,
             unavailable_reason=_reason(entry),
+            task=entry.task.value,
+            serves_row_by_row=entry.serves_row_by_row,
+            extra=entry.extra,
+            min_rows=entry.min_rows,
         )
         for entry in CATALOGUE
     )

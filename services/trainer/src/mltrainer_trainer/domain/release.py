@@ -6,13 +6,17 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class ReleasedModel:
-    """One model of the catalogue; `target_kinds` are names such as `LOG_REALIZED_VARIANCE`."""
+    """One model of the catalogue; `target_kinds` are names such as `LOG_REALIZED_VARIANCE`, as is `task`."""
 
     id: str
     family: str
     target_kinds: tuple[str, ...]
     digest: str
     unavailable_reason: str = ""
+    task: str = "REGRESSION"
+    serves_row_by_row: bool = True
+    extra: str = ""
+    min_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,10 @@ def to_catalogue_entry(model: ReleasedModel) -> CatalogueEntry:
         target_kinds=[TargetKind.Value(f"TARGET_KIND_{kind}") for kind in model.target_kinds],
         digest=model.digest,
         unavailable_reason=model.unavailable_reason,
+        task=CatalogueEntry.Task.Value(f"TASK_{model.task}"),
+        serves_row_by_row=model.serves_row_by_row,
+        extra=model.extra,
+        min_rows=model.min_rows,
     )
 
 

@@ -28,11 +28,62 @@ class CatalogueEntry(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Task:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TaskEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CatalogueEntry._Task.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TASK_UNSPECIFIED: CatalogueEntry._Task.ValueType  # 0
+        """Not said."""
+        TASK_REGRESSION: CatalogueEntry._Task.ValueType  # 1
+        """Learns a number from features."""
+        TASK_CLASSIFICATION: CatalogueEntry._Task.ValueType  # 2
+        """Learns the probability of a label from features."""
+        TASK_RANKING: CatalogueEntry._Task.ValueType  # 3
+        """Learns the order of symbols within a date."""
+        TASK_VOLATILITY: CatalogueEntry._Task.ValueType  # 4
+        """Learns the variance of one series of returns."""
+        TASK_FORECASTING: CatalogueEntry._Task.ValueType  # 5
+        """Learns to go on with one series."""
+        TASK_REGIME: CatalogueEntry._Task.ValueType  # 6
+        """Tells which state a market is in."""
+        TASK_ANOMALY: CatalogueEntry._Task.ValueType  # 7
+        """Tells how unusual a row is."""
+        TASK_PORTFOLIO: CatalogueEntry._Task.ValueType  # 8
+        """Weighs assets."""
+
+    class Task(_Task, metaclass=_TaskEnumTypeWrapper):
+        """What a model is for."""
+
+    TASK_UNSPECIFIED: CatalogueEntry.Task.ValueType  # 0
+    """Not said."""
+    TASK_REGRESSION: CatalogueEntry.Task.ValueType  # 1
+    """Learns a number from features."""
+    TASK_CLASSIFICATION: CatalogueEntry.Task.ValueType  # 2
+    """Learns the probability of a label from features."""
+    TASK_RANKING: CatalogueEntry.Task.ValueType  # 3
+    """Learns the order of symbols within a date."""
+    TASK_VOLATILITY: CatalogueEntry.Task.ValueType  # 4
+    """Learns the variance of one series of returns."""
+    TASK_FORECASTING: CatalogueEntry.Task.ValueType  # 5
+    """Learns to go on with one series."""
+    TASK_REGIME: CatalogueEntry.Task.ValueType  # 6
+    """Tells which state a market is in."""
+    TASK_ANOMALY: CatalogueEntry.Task.ValueType  # 7
+    """Tells how unusual a row is."""
+    TASK_PORTFOLIO: CatalogueEntry.Task.ValueType  # 8
+    """Weighs assets."""
+
     ID_FIELD_NUMBER: _builtins.int
     FAMILY_FIELD_NUMBER: _builtins.int
     TARGET_KINDS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_REASON_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    SERVES_ROW_BY_ROW_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    MIN_ROWS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, such as `ridge`."""
     family: _builtins.str
@@ -40,7 +91,15 @@ class CatalogueEntry(_message.Message):
     digest: _builtins.str
     """sha256 of the canonical entry, in hexadecimal."""
     unavailable_reason: _builtins.str
-    """Why it cannot be used here; empty where it loads."""
+    """Why it cannot be used here, with the command that installs what is missing; empty where it loads."""
+    task: Global___CatalogueEntry.Task.ValueType
+    """What it is for."""
+    serves_row_by_row: _builtins.bool
+    """True where serving answers single rows with it; else it predicts over whole tables or series only."""
+    extra: _builtins.str
+    """Extra of `mltrainer-trainer` that installs its library; empty where none is needed."""
+    min_rows: _builtins.int
+    """Rows it needs at least."""
     @_builtins.property
     def target_kinds(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.TargetKind.ValueType]:
         """Targets it can predict."""
@@ -53,10 +112,14 @@ class CatalogueEntry(_message.Message):
         target_kinds: _abc.Iterable[_types_pb2.TargetKind.ValueType] | None = ...,
         digest: _builtins.str = ...,
         unavailable_reason: _builtins.str = ...,
+        task: Global___CatalogueEntry.Task.ValueType = ...,
+        serves_row_by_row: _builtins.bool = ...,
+        extra: _builtins.str = ...,
+        min_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "family", b"family", "id", b"id", "target_kinds", b"target_kinds", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "extra", b"extra", "family", b"family", "id", b"id", "min_rows", b"min_rows", "serves_row_by_row", b"serves_row_by_row", "target_kinds", b"target_kinds", "task", b"task", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

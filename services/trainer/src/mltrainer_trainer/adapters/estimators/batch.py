@@ -102,7 +102,8 @@ class CheckedBatchLearner:
                 return StateFit(self.entry, fitted, RestoredModel(self.library.restore, fitted.state))
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - libraries have error classes of their own, and any ends one fit
+        # Libraries have error classes of their own, and any of them ends one fit only.
+        except Exception as error:
             raise FitFailedError(self.entry.id, first_line(error)) from error
 
 

@@ -78,7 +78,8 @@ class CheckedLearner:
                 return self.learner(request)
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - libraries have error classes of their own, and any ends one fit
+        # Libraries have error classes of their own, and any of them ends one fit only.
+        except Exception as error:
             raise FitFailedError(self.entry.id, first_line(error)) from error
 
     def _require_labels(self, request: FitRequest) -> None:
