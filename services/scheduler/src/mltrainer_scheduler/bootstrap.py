@@ -57,6 +57,7 @@ from mltrainer_scheduler.wire.errors import to_rpc_error
 from mltrainer_scheduler.wire.events import PUBLISHED, to_message
 from mltrainer_scheduler.wire.roles import ROLES
 
+
 async def assemble(
     context: ServiceContext, settings: SchedulerSettings, broker: EventBroker | None = None
 ) -> ServiceParts:

@@ -174,7 +174,7 @@ class Planner:
             return now_s
         terms = self._bounds.terms
         later = min(self.decisions.review_s, self.state.next_preemptible_s(now_s, terms))
-        if self.decisions.begins and self.decisions.waits:
+        if terms.minimum_run_s > 0.0 and self.decisions.begins and self.decisions.waits:
             later = min(later, now_s + terms.minimum_run_s)
         if len(self.state) >= self._cadence.narrow_from:
             later = max(later, now_s + self._cadence.full_interval_s)
