@@ -243,6 +243,32 @@ async def test_a_preview_names_place_price_and_end_and_changes_nothing(scheduler
     assert scheduler.unit_of_work.store == before
 
 
+@pytest.mark.parametrize(("deadline_s", "missed"), [(90.0, "100%"), (7_200.0, "0%")])
+async def test_a_preview_on_spot_says_whether_its_deadline_holds_and_what_interruptions_cost(
+    scheduler: Any, seeded: Spec, deadline_s: float, missed: str
+) -> None:
+    await scheduler.ready(cpus=4.0)
+    for number in range(6):
+        await _ask(scheduler, seeded, "default", number)
+        await scheduler.place()
+        scheduler.clock.advance(100.0)
+        await scheduler.succeed(await scheduler.training(f"default{number}"))
+        await scheduler.heartbeat(4.0)
+    now = scheduler.clock.now()
+    spot = NodeReport("nodes/a", offered(4.0, 8 << 30, 0.0), "", True, True, "", 1 << 50, now)  # noqa: FBT003
+    await scheduler.replicate.nodes([spot])
+
+    preview = await scheduler.preview(
+        seeded(99, budget=Budget(cpu_seconds=60.0, deadline_time=now + timedelta(seconds=deadline_s)))
+    )
+
+    assert preview.shares[0].spot
+    assert f"{missed} of forecasts miss its deadline" in preview.message
+    assert preview.expected_cost_usd is not None
+    assert preview.price_usd_per_hour is not None
+    assert preview.expected_cost_usd > preview.price_usd_per_hour / 36.0
+
+
 async def test_a_preview_of_what_must_wait_says_why_and_for_how_long(scheduler: Any, seeded: Spec) -> None:
     await scheduler.ready(cpus=1.0)
     await _ask(scheduler, seeded, "default", 1)

@@ -1,8 +1,11 @@
 """Says what would become of a request, without asking."""
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
+
+from mltrainer_scheduling.spot_assessment import AvailabilityHistory, SpotJob, SpotPrices, assess
 
 from mltrainer_scheduler.application.planner import Planner
 from mltrainer_scheduler.application.ports import Clock, UnitOfWorkFactory, View
@@ -15,7 +18,7 @@ from mltrainer_scheduler.domain.keys import BarCalendar, key_of
 from mltrainer_scheduler.domain.prices import PriceList
 from mltrainer_scheduler.domain.reasons import sentence
 from mltrainer_scheduler.domain.specification import FieldViolation, TrainingSpec, with_defaults
-from mltrainer_scheduler.domain.training import ComputationId, Share
+from mltrainer_scheduler.domain.training import ComputationId, Share, Terms
 from mltrainer_scheduler.domain.validation import validate
 
 _PREVIEWED = "trainings/preview"
@@ -108,20 +111,43 @@ class PreviewTrainingHandler:
             if price is None:
                 message += "; its price is unknown: no price is known for what it would hold"
             at_once = Preview(AWAITING_PLACEMENT, message, shares=begun.shares)
-            return _timed(at_once, now, _Estimate(Interval(0.0, 0.0), length, samples, price))
+            preview = _timed(at_once, now, _Estimate(Interval(0.0, 0.0), length, samples, price))
+            return await self._with_risk(preview, spec, demand, length, now)
         waiting = _waiting(fact, decisions)
         starts = None
         if decisions.snapshot is not None and not _waits_for_ever(decisions):
             starts = start_of(decisions.snapshot, ahead, total(demand.worker.amounts, demand.workers))
         return _timed(waiting, now, _Estimate(starts, length, samples))
 
-    def _price(self, demand: Demand, shares: tuple[Share, ...]) -> float | None:
+    async def _with_risk(
+        self, preview: Preview, spec: TrainingSpec, demand: Demand, length: Interval | None, now: datetime
+    ) -> Preview:
+        """Adds what interruptions are expected to cost, and whether the deadline holds, on spot machines."""
+        deadline = spec.budget.deadline_time if spec.budget else None
+        if deadline is None or length is None or not all(share.spot for share in preview.shares):
+            return preview
+        prices = SpotPrices(
+            self._price(demand, preview.shares, is_spot=False),
+            self._price(demand, preview.shares, is_spot=True),
+        )
+        if not prices.on_demand_usd_per_hour or not prices.spot_usd_per_hour:
+            return preview
+        work_s = max((length.early_s + length.late_s) / 2.0, 1.0)
+        job = SpotJob(work_s, (deadline - now).total_seconds(), Terms().restore_s)
+        found = await asyncio.to_thread(assess, job, prices, AvailabilityHistory())
+        risk = f"with interruptions {found.miss_risk:.0%} of forecasts miss its deadline"
+        return replace(preview, message=f"{preview.message}; {risk}", expected_cost_usd=found.expected_usd)
+
+    def _price(
+        self, demand: Demand, shares: tuple[Share, ...], *, is_spot: bool | None = None
+    ) -> float | None:
         if self.prices is None:
             return None
         total_usd = 0.0
         for share in shares:
             gpu_type = self.planner.state.nodes[share.node].gpu_type
-            usd = self.prices.usd_per_hour(demand.worker, share.workers, gpu_type, spot=share.spot)
+            spot = share.spot if is_spot is None else is_spot
+            usd = self.prices.usd_per_hour(demand.worker, share.workers, gpu_type, spot=spot)
             if usd is None:
                 return None
             total_usd += usd
