@@ -15,9 +15,14 @@ from mltrainer_trainer.domain.inference import hac_mean
 from mltrainer_trainer.domain.metrics import sum_by_date
 from mltrainer_trainer.domain.training_data import Floats, Integers
 
-MAXIMUM_MEMBERS = 4
-# What the level of a log variance may cost in mean squared error, to gain in QLIKE: one part in 200.
-_LEVEL_TOLERANCE = 0.005
+MAXIMUM_MEMBERS = 8
+# Members that are worse than the best by more than this share of its mean squared error carry no weight.
+_WORST = 1.1
+# Shares of estimated weights, the rest being equal ones, and by how much they must be better to be believed.
+_ESTIMATED_SHARES = (0.5, 1.0)
+_BELIEVED = 0.995
+# What the level of a log variance may cost in mean squared error, to gain in QLIKE: one part in 400.
+_LEVEL_TOLERANCE = 0.0025
 _LARGEST_EXPONENT = 50.0
 
 
@@ -37,11 +42,10 @@ class Ensemble:
     """Predicts centre + slope * (weighted predictions - centre) + level.
 
     Attributes:
-        weights: Of the members by catalogue id; not negative, with sum 1.
+        weights: Of the members by name; not negative, with sum 1.
         slope: In [0, 1]: 0 predicts the centre, which is zero for returns and the training mean otherwise.
         level: Added to log variances, which are read as variances, too.
         objective: Mean squared error out of fold, each fold predicted with the weights of the others.
-        is_plain: It is one member, as it is.
     """
 
     weights: Mapping[str, float]
@@ -63,18 +67,37 @@ class Ensemble:
 def build_ensemble(names: Sequence[str], rows: OutOfFold, target: TargetKind, horizon_bars: int) -> Ensemble:
     """Stacks the members where that is better out of fold than the best of them, and calibrates the result.
 
-    `names` are in the order of the columns, best first.
+    `names` are in the order of the columns, best first. Weights are equal unless estimated ones are clearly
+    better on folds they were not estimated on: estimates of weights are noisier than what they gain.
     """
-    stacked, single = _cross_fitted_loss(rows, len(names)), _cross_fitted_loss(rows, 1)
-    used = names if stacked < single else names[:1]
-    weights = simplex_weights(rows.labels, rows.predictions[:, : len(used)])
-    total = rows.predictions[:, : len(used)] @ weights
-    slope = 1.0
-    if target != TargetKind.LOG_REALIZED_VARIANCE:
+    losses = ((rows.predictions - rows.labels[:, np.newaxis]) ** 2).mean(axis=0)
+    count = int((losses <= _WORST * losses[0]).sum()) if losses[0] > 0 else 1
+    order = np.argsort(losses, kind="stable")[:count]
+    kept = rows.predictions[:, order]
+    share, stacked = 0.0, _cross_fitted_loss(rows, kept, 0.0)
+    for other in _ESTIMATED_SHARES:
+        loss = _cross_fitted_loss(rows, kept, other)
+        if loss < _BELIEVED * stacked:
+            share, stacked = other, loss
+    weights = stacked_weights(rows.labels, kept, share)
+    if count == 1 or stacked >= float(losses[order[0]]):
+        weights, stacked = np.eye(count)[0], float(losses[order[0]])
+    total = kept @ weights
+    slope, level = 1.0, 0.0
+    if target == TargetKind.LOG_REALIZED_VARIANCE:
+        level = variance_level(rows.labels - total)
+    else:
         slope = shrinkage_slope(rows.date, rows.labels - rows.centre, total - rows.centre, horizon_bars)
-    level = variance_level(rows.labels - total) if target == TargetKind.LOG_REALIZED_VARIANCE else 0.0
-    kept = {name: float(weight) for name, weight in zip(used, weights, strict=True) if weight > 0}
-    return Ensemble(kept, slope, level, min(stacked, single))
+    by_name = {
+        names[column]: float(weight) for column, weight in zip(order, weights, strict=True) if weight > 0
+    }
+    return Ensemble(by_name, slope, level, stacked)
+
+
+def stacked_weights(labels: Floats, predictions: Floats, share: float) -> Floats:
+    """Mixes equal weights with those of least squared error."""
+    equal = np.full(predictions.shape[1], 1 / predictions.shape[1])
+    return (1 - share) * equal + share * simplex_weights(labels, predictions) if share else equal
 
 
 def simplex_weights(labels: Floats, predictions: Floats) -> Floats:
@@ -124,14 +147,14 @@ def variance_level(errors: Floats) -> float:
     return min(max(smearing, 0.0), sqrt(_LEVEL_TOLERANCE * float((errors**2).mean())))
 
 
-def _cross_fitted_loss(rows: OutOfFold, count: int) -> float:
+def _cross_fitted_loss(rows: OutOfFold, predictions: Floats, share: float) -> float:
     loss = 0.0
     folds = np.unique(rows.fold)
     for fold in folds:
         inside = rows.fold == fold
         outside = ~inside if len(folds) > 1 else inside
-        weights = simplex_weights(rows.labels[outside], rows.predictions[outside, :count])
-        loss += float(((rows.labels[inside] - rows.predictions[inside, :count] @ weights) ** 2).sum())
+        weights = stacked_weights(rows.labels[outside], predictions[outside], share)
+        loss += float(((rows.labels[inside] - predictions[inside] @ weights) ** 2).sum())
     return loss / len(rows.labels)
 
 

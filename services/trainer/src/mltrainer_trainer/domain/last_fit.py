@@ -10,7 +10,7 @@ from mltrainer_models import BlendModel, LibraryModel, ModelDescription, ModelTa
 from mltrainer_trainer.domain.catalogue import Parameters
 from mltrainer_trainer.domain.learners import FittedModel
 from mltrainer_trainer.domain.search import Trial
-from mltrainer_trainer.domain.selection import Selection
+from mltrainer_trainer.domain.selection import Selection, name_of
 from mltrainer_trainer.domain.study import Study
 from mltrainer_trainer.domain.training_data import Floats
 
@@ -33,7 +33,7 @@ def fit_last(study: Study, selection: Selection, feature_views: Mapping[str, str
     """
     if selection.ensemble is None:
         return _fit_one(study, selection.trial, feature_views)
-    fits = {it.catalogue_id: _fit_one(study, it, feature_views) for it in selection.members}
+    fits = {name_of(it): _fit_one(study, it, feature_views) for it in selection.members}
     ensemble, data = selection.ensemble, study.data
     centre = 0.0 if data.target == TargetKind.EXCESS_RETURN else float(data.labels.mean())
     parts = [fits[name].model for name in ensemble.weights]

@@ -10,7 +10,7 @@ from mltrainer_models import canonical_digest
 from mltrainer_trainer.domain.catalogue import Parameter
 from mltrainer_trainer.domain.ensembles import MAXIMUM_MEMBERS, Ensemble, OutOfFold, build_ensemble
 from mltrainer_trainer.domain.metrics import OutOfSample, joined, score
-from mltrainer_trainer.domain.search import Trial, TrialState
+from mltrainer_trainer.domain.search import TRAINING_BARS, Trial, TrialState
 from mltrainer_trainer.domain.study import SearchBudget, Study, monthly_losses
 from mltrainer_trainer.domain.training_data import DataProblemError, Floats, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
@@ -25,12 +25,18 @@ class Selection:
     Attributes:
         trial: The chosen configuration; of an ensemble, its weights, slope and level.
         members: The trials it is made of; of a single model, that one.
-        ensemble: How to combine the members; None where the only one is taken as it is.
+        ensemble: How to combine the members by their `name_of`; None where the only one is taken as it is.
     """
 
     trial: Trial
     members: tuple[Trial, ...]
     ensemble: Ensemble | None = None
+
+
+def name_of(trial: Trial) -> str:
+    """Names a member of an ensemble; a model may have two, one of them fitted on the latest dates only."""
+    bars = trial.parameters.get(TRAINING_BARS)
+    return f"{trial.catalogue_id}@{bars}" if bars else trial.catalogue_id
 
 
 def select(study: Study, budget: SearchBudget) -> Selection:
@@ -49,11 +55,11 @@ def select(study: Study, budget: SearchBudget) -> Selection:
     if not models:
         return Selection(baselines[0], (baselines[0],))
     rows = _out_of_fold(study, models)
-    names = [it.catalogue_id for it in models]
+    names = [name_of(it) for it in models]
     ensemble = build_ensemble(names, rows, study.data.target, study.data.horizon_bars)
     if baselines and (ensemble.slope == 0.0 or baselines[0].objective <= ensemble.objective):
         return Selection(baselines[0], (baselines[0],))
-    members = tuple(it for it in models if it.catalogue_id in ensemble.weights)
+    members = tuple(it for it in models if name_of(it) in ensemble.weights)
     if ensemble.is_plain:
         return Selection(members[0], members)
     trial = _trial(study, members, ensemble, rows, dict(zip(names, rows.predictions.T, strict=True)))
@@ -71,14 +77,18 @@ def centre_of(data: TrainingData, fold: Fold) -> float:
 def _affordable(study: Study, budget: SearchBudget) -> list[Trial]:
     """Takes the best model, and further ones to combine with it, within what is left of the budget."""
     ranked = study.ranking(baselines=False)
+    if not ranked or not _is_served(study, ranked[0]):
+        return ranked[:1]
+    others = [it for one in ranked for it in study.champions(one.catalogue_id) if _is_served(study, it)]
     chosen = ranked[:1]
-    left = budget.cpu_seconds - study.spent_cpu_seconds()
-    for trial in (
-        [it for it in ranked if _is_served(study, it)] if chosen and _is_served(study, chosen[0]) else ()
-    ):
-        left -= study.fit_cpu_seconds(trial) * budget.test_fits
-        if trial not in chosen and left >= 0 and len(chosen) < MAXIMUM_MEMBERS:
+    left = (
+        budget.cpu_seconds - study.spent_cpu_seconds() - study.fit_cpu_seconds(ranked[0]) * budget.test_fits
+    )
+    for trial in others:
+        cost = study.fit_cpu_seconds(trial) * budget.test_fits
+        if trial is not ranked[0] and cost <= left and len(chosen) < MAXIMUM_MEMBERS:
             chosen.append(trial)
+            left -= cost
     return chosen
 
 

@@ -25,12 +25,13 @@ from mltrainer_trainer.domain.search import (
 from mltrainer_trainer.domain.training_data import Floats, Integers, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
 
-# A market of 16 or 8 years ago may say less of tomorrow than it costs; the search finds out.
-_SPANS = (4_032, 2_016)
+# Markets change: learners are also fitted on the latest half of the dates, where that is as many as this.
+_FEWEST_RECENT_BARS = 1_000
 _SEARCHED_LEARNERS = 4
 _MOST_REPEATS = 20
-# Behind its learner's best by this many standard errors over months, a configuration is given up.
-_PRUNING_T = 1.0
+# A configuration is better than another where its losses by month are lower by this many standard errors.
+_BEATEN_T = 1.0
+_FEWEST_MONTHS = 2
 # Expected CPU time of a fit on 100,000 rows of 40 features before any was measured: the middle of the class.
 _EXPECTED_S = {
     CostClass.TRIVIAL: 0.03,
@@ -54,14 +55,12 @@ class SearchBudget:
         max_trials: Defaults are evaluated beyond it as far as the CPU time goes, baselines and one model
             always.
         cpu_seconds: Of the whole training.
-        test_fits: How often each chosen model is fitted after the search.
-        tested_models: How many models are chosen at most.
+        test_fits: How much each chosen model will cost after the search, in fits on a validation fold.
     """
 
     max_trials: int
     cpu_seconds: float
-    test_fits: int
-    tested_models: int
+    test_fits: float
 
 
 @dataclass(slots=True)
@@ -89,24 +88,42 @@ class Study:
     def execute(self, budget: SearchBudget) -> None:
         """Fills `trials`, `skipped`, and `results`, the out-of-fold predictions by configuration digest."""
         self._started_s = self.hooks.cpu_seconds()
+        self._try_defaults(budget)
+        self._try_recent(budget)
+        repeats = 0
+        while len(self.trials) < budget.max_trials and repeats < _MOST_REPEATS:
+            drawn = self._draw()
+            if drawn is None or not self._fits_in(budget, self._expected_cpu(drawn[0]), _SEARCHED_LEARNERS):
+                break
+            if self._digest(drawn[0].entry, drawn[1]) in {it.configuration_digest for it in self.trials}:
+                repeats += 1
+                continue
+            self._report(drawn[0], budget)
+            self.add(self._evaluate(*drawn, is_default=False))
+
+    def _try_defaults(self, budget: SearchBudget) -> None:
         for candidate in sorted(self.candidates, key=_default_order):
-            self._report(candidate, max(budget.max_trials, len(self.candidates)))
+            self._report(candidate, budget)
             needed = candidate.entry.is_baseline or not self.ranking(baselines=False)
             if needed or self._fits_in(budget, self._expected_cpu(candidate)):
                 self.add(self._evaluate(candidate, candidate.entry.defaults, is_default=True))
             else:
                 detail = "its default would leave too little to test what was tried before"
                 self.skipped.append(SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, detail))
-        repeats = 0
-        while len(self.trials) < budget.max_trials and repeats < _MOST_REPEATS:
-            drawn = self._draw()
-            if drawn is None or not self._fits_in(budget, self._expected_cpu(drawn[0])):
-                break
-            if self._digest(drawn[0].entry, drawn[1]) in {it.configuration_digest for it in self.trials}:
-                repeats += 1
-                continue
-            self._report(drawn[0], budget.max_trials)
-            self.add(self._evaluate(*drawn, is_default=False))
+
+    def _try_recent(self, budget: SearchBudget) -> None:
+        bars = self._recent_bars()
+        for trial in self.ranking(baselines=False)[:_SEARCHED_LEARNERS] if bars else ():
+            candidate = self.candidate(trial.catalogue_id)
+            if self._fits_in(budget, trial.cpu_seconds / 2):
+                self._report(candidate, budget)
+                recent = {**candidate.entry.defaults, TRAINING_BARS: bars}
+                self.add(self._evaluate(candidate, recent, is_default=True))
+
+    def _recent_bars(self) -> int:
+        """Counts the latest half of the dates before validation; 0 where that is too few to fit on alone."""
+        half = len(np.unique(self.data.date[self.folds[0].train])) // 2
+        return half if half >= _FEWEST_RECENT_BARS else 0
 
     def spent_cpu_seconds(self) -> float:
         """Counts the CPU time of this study, with that of trials that were found."""
@@ -122,12 +139,27 @@ class Study:
         return next(it for it in self.candidates if it.entry.id == catalogue_id)
 
     def best(self, catalogue_id: str) -> Trial | None:
-        """Returns the best complete trial of a model."""
-        complete = [it for it in self.trials if it.catalogue_id == catalogue_id and _is_complete(it)]
-        return min(complete, key=_rank, default=None)
+        """Returns the better of the champions of a model."""
+        return min(self.champions(catalogue_id), key=_rank, default=None)
+
+    def champions(self, catalogue_id: str) -> list[Trial]:
+        """Returns what to use of a model: a trial fitted on all dates, and one fitted on the latest only.
+
+        The first of each kind, which has default parameters, holds its place until another is better by a
+        standard error over months: a search over noise finds noise.
+        """
+        champions: dict[bool, Trial] = {}
+        for trial in self.trials:
+            if trial.catalogue_id != catalogue_id or trial.state is not TrialState.COMPLETE:
+                continue
+            is_recent = bool(trial.parameters.get(TRAINING_BARS))
+            holder = champions.get(is_recent)
+            if holder is None or _is_beaten(holder.monthly_losses, trial.monthly_losses):
+                champions[is_recent] = trial
+        return list(champions.values())
 
     def ranking(self, *, baselines: bool) -> list[Trial]:
-        """Returns the best complete trial of each baseline or of each other model, best first."""
+        """Returns the best trial of each baseline or of each other model, best first."""
         ids = [it.entry.id for it in self.candidates if it.entry.is_baseline == baselines]
         return sorted((best for best in map(self.best, ids) if best is not None), key=_rank)
 
@@ -135,13 +167,16 @@ class Study:
         """Says what one fit of a complete trial took."""
         return trial.cpu_seconds / len(self.folds)
 
-    def _report(self, candidate: Candidate, total: int) -> None:
+    def _report(self, candidate: Candidate, budget: SearchBudget) -> None:
         finite = [it.objective for it in self.trials if _is_complete(it)]
+        total = max(budget.max_trials, len(self.candidates), len(self.trials) + 1)
         self.hooks.report("trials", len(self.trials), total, candidate.entry.id, min(finite, default=None))
 
-    def _fits_in(self, budget: SearchBudget, expected_s: float) -> bool:
-        chosen = self.ranking(baselines=False)[: budget.tested_models]
-        reserved = sum(self.fit_cpu_seconds(it) for it in chosen) * budget.test_fits
+    def _fits_in(self, budget: SearchBudget, expected_s: float, learners: int = 1) -> bool:
+        """Tells whether as many of the best learners could still be tested after a further trial."""
+        best = self.ranking(baselines=False)[:learners]
+        kept = [it for one in best for it in self.champions(one.catalogue_id)]
+        reserved = sum(self.fit_cpu_seconds(it) for it in kept) * budget.test_fits
         return self.spent_cpu_seconds() + expected_s + reserved <= budget.cpu_seconds
 
     def _expected_cpu(self, candidate: Candidate) -> float:
@@ -168,10 +203,9 @@ class Study:
         return chosen, self._parameters(chosen.entry, number)
 
     def _parameters(self, entry: CatalogueEntry, number: int) -> Parameters:
-        spans = [span for span in _SPANS if span < 0.8 * len(np.unique(self.data.date[self.folds[0].train]))]
-        if number < len(spans):
-            return {**entry.defaults, TRAINING_BARS: spans[number]}
-        space = {**entry.search_space, **({TRAINING_BARS: Choice((0, *spans))} if spans else {})}
+        bars = self._recent_bars()
+        spans = {TRAINING_BARS: Choice((0, bars))} if bars else {}
+        space = {**entry.search_space, **spans}
         own = [trial for trial in self.trials if trial.catalogue_id == entry.id]
         seen = [
             Observation({TRAINING_BARS: 0, **it.parameters}, it.objective, is_complete=_is_complete(it))
@@ -223,10 +257,7 @@ class Study:
         incumbent = self.best(candidate.entry.id)
         if incumbent is None or len(parts) == len(self.folds):
             return False
-        theirs = {it.month: it.loss for it in incumbent.monthly_losses}
-        ours = monthly_losses(self.months(), joined(parts))
-        behind = np.array([it.loss - theirs[it.month] for it in ours if it.month in theirs])
-        return len(behind) > 2 and hac_mean(behind).t_statistic > _PRUNING_T
+        return _is_beaten(monthly_losses(self.months(), joined(parts)), incumbent.monthly_losses)
 
     def months(self) -> Integers:
         """Returns the month of each date, counted from January 1970."""
@@ -249,6 +280,13 @@ def monthly_losses(months: Integers, result: OutOfSample) -> tuple[MonthlyLoss, 
     present, numbers = np.unique(months[result.date], return_inverse=True)
     losses: Floats = np.bincount(numbers, weights=result.squared_errors) / np.bincount(numbers)
     return tuple(MonthlyLoss(int(month), float(loss)) for month, loss in zip(present, losses, strict=True))
+
+
+def _is_beaten(losses: Sequence[MonthlyLoss], by: Sequence[MonthlyLoss]) -> bool:
+    """Tells whether losses are higher by a standard error, over the months that both know."""
+    others = {it.month: it.loss for it in by}
+    excess = np.array([it.loss - others[it.month] for it in losses if it.month in others])
+    return len(excess) > _FEWEST_MONTHS and hac_mean(excess).t_statistic > _BEATEN_T
 
 
 def _is_complete(trial: Trial) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mltrainer_trainer.domain.ensembles import Ensemble
 from mltrainer_trainer.domain.metrics import OutOfSample, joined, score, standard_errors
 from mltrainer_trainer.domain.search import (
     Candidate,
@@ -14,7 +15,7 @@ from mltrainer_trainer.domain.search import (
     Trial,
     TrialFailedError,
 )
-from mltrainer_trainer.domain.selection import Selection, centre_of
+from mltrainer_trainer.domain.selection import Selection, centre_of, name_of
 from mltrainer_trainer.domain.training_data import DataProblemError, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
 
@@ -61,46 +62,47 @@ class Tested:
 class Tester:
     """Tests what a selection needs, then other models as far as the budget goes.
 
-    `cpu_limit_s` is on the clock of the hooks.
+    `cpu_limit_s`, on the clock of the hooks, leaves what the last fit will take.
     """
 
     data: TrainingData
     folds: Sequence[Fold]
     seed: int
     selection: Selection
+    validation_folds: int
     cpu_limit_s: float
     hooks: Hooks
     done: int = 0
 
-    def test_all(
-        self, trials: Sequence[tuple[Candidate, Trial]]
-    ) -> tuple[dict[str, Tested], list[SkippedModel]]:
-        """Tests models in their best configurations; says which were left out and why.
+    def test_all(self, trials: Sequence[tuple[Candidate, Trial]]) -> tuple[list[Tested], list[SkippedModel]]:
+        """Tests configurations, those of the selection first; says which were left out and why.
 
         Raises:
             DataProblemError: a chosen model diverges on a test fold.
         """
-        needed = {trial.catalogue_id for trial in self.selection.members}
-        ordered = sorted(trials, key=lambda it: not (it[0].entry.is_baseline or it[1].catalogue_id in needed))
-        tested: dict[str, Tested] = {}
+        needed = {it.configuration_digest for it in self.selection.members}
+        tested: list[Tested] = []
         skipped: list[SkippedModel] = []
-        for candidate, trial in ordered:
-            name = candidate.entry.id
-            if not (candidate.entry.is_baseline or name in needed) and self._is_spent():
-                skipped.append(SkippedModel(name, SkipReason.BUDGET_EXHAUSTED, "validated, not tested"))
+        for candidate, trial in trials:
+            is_needed = candidate.entry.is_baseline or trial.configuration_digest in needed
+            if not is_needed and self._would_overrun(trial):
+                detail = "validated, not tested"
+                skipped.append(SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, detail))
                 continue
             try:
-                tested[name] = self._test(candidate, trial, len(ordered) * len(self.folds))
+                tested.append(self._test(candidate, trial, len(trials) * len(self.folds)))
             except TrialFailedError as error:
-                if name in needed:
+                if trial.configuration_digest in needed:
                     raise DataProblemError(str(error), "MODEL_DIVERGED") from error
-                skipped.append(SkippedModel(name, SkipReason.FAILED, f"{error.reason}: {error.detail}"))
+                detail = f"{error.reason}: {error.detail}"
+                skipped.append(SkippedModel(candidate.entry.id, SkipReason.FAILED, detail))
         if self.selection.ensemble is not None:
-            tested[self.selection.trial.catalogue_id] = self._combine(tested)
+            tested.append(self._combine(self.selection.ensemble, tested))
         return tested, skipped
 
-    def _is_spent(self) -> bool:
-        return self.hooks.cpu_seconds() >= self.cpu_limit_s
+    def _would_overrun(self, trial: Trial) -> bool:
+        expected_s = trial.cpu_seconds / self.validation_folds * len(self.folds)
+        return self.hooks.cpu_seconds() + expected_s > self.cpu_limit_s
 
     def _test(self, candidate: Candidate, trial: Trial, total: int) -> Tested:
         started, parts = self.hooks.cpu_seconds(), []
@@ -108,21 +110,17 @@ class Tester:
             self.hooks.report("folds", self.done, total, candidate.entry.id)
             parts.append(candidate.test(self.data, fold, trial.parameters, self.seed))
             self.done += 1
-        return self._scored(
-            trial, parts, self.hooks.cpu_seconds() - started, is_baseline=candidate.entry.is_baseline
-        )
+        cpu_seconds = self.hooks.cpu_seconds() - started
+        return self._scored(trial, parts, cpu_seconds, is_baseline=candidate.entry.is_baseline)
 
-    def _combine(self, tested: dict[str, Tested]) -> Tested:
-        ensemble = self.selection.ensemble
-        if ensemble is None:
-            raise ValueError("there is nothing to combine")
+    def _combine(self, ensemble: Ensemble, tested: Sequence[Tested]) -> Tested:
+        by_name = {name_of(it.entry.trial): it for it in tested}
         parts = []
         for number, fold in enumerate(self.folds):
-            members = {name: tested[name].parts[number] for name in ensemble.weights}
+            members = {name: by_name[name].parts[number] for name in ensemble.weights}
             first = next(iter(members.values()))
-            combined = ensemble.combine(
-                {name: part.predictions for name, part in members.items()}, centre_of(self.data, fold)
-            )
+            predictions = {name: part.predictions for name, part in members.items()}
+            combined = ensemble.combine(predictions, centre_of(self.data, fold))
             parts.append(OutOfSample(first.date, first.labels, combined, first.training_mean))
         return self._scored(self.selection.trial, parts, 0.0, is_baseline=False)
 
@@ -139,7 +137,7 @@ class Tester:
             folds=tuple(self._fold(fold, part) for fold, part in zip(self.folds, parts, strict=True)),
             cpu_seconds=cpu_seconds,
             is_baseline=is_baseline,
-            is_chosen=trial.catalogue_id == self.selection.trial.catalogue_id,
+            is_chosen=trial.configuration_digest == self.selection.trial.configuration_digest,
         )
         return Tested(line, tuple(parts))
 

@@ -1,6 +1,6 @@
 """One training from its data to a judged model: search, walk-forward test, verdict, last fit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -14,7 +14,6 @@ from mltrainer_models import (
 )
 
 from mltrainer_trainer.domain.catalogue import CatalogueEntry
-from mltrainer_trainer.domain.ensembles import MAXIMUM_MEMBERS
 from mltrainer_trainer.domain.last_fit import fit_last
 from mltrainer_trainer.domain.leak_guards import CandidateGuard, guard_data
 from mltrainer_trainer.domain.learners import LearnerFactory
@@ -40,6 +39,8 @@ from mltrainer_trainer.domain.walk_forward import EvaluationPlan, Fold, validati
 __all__ = ["FoldScore", "LeaderboardEntry", "TrainingOutcome", "TrainingPlan", "execute_training"]
 
 VALIDATION_FOLDS = 2
+# Fits after the search take this much longer than their rows let expect.
+_MARGIN = 1.15
 _DAY_MICROSECONDS = 86_400_000_000
 
 
@@ -108,11 +109,14 @@ def execute_training(
     guard_data(data, (*folds, *inner), inner[0])
     study = Study(candidates, data, inner, plan.seed, plan.context_digest, hooks, sampler)
     study.guard = CandidateGuard(data, inner[0], plan.seed)
-    budget = SearchBudget(plan.max_trials, plan.cpu_seconds, len(folds) + 1, MAXIMUM_MEMBERS)
+    budget = SearchBudget(plan.max_trials, plan.cpu_seconds, _fits_to_come(folds, inner, len(data)))
     study.execute(budget)
     selection = select(study, budget)
-    tester = Tester(data, folds, plan.seed, selection, started + plan.cpu_seconds, hooks)
-    tested, untested = tester.test_all(_configurations(study, selection))
+    last_s = sum(study.fit_cpu_seconds(it) for it in selection.members)
+    limit_s = started + plan.cpu_seconds - last_s
+    tester = Tester(data, folds, plan.seed, selection, len(inner), limit_s, hooks)
+    everything, untested = tester.test_all(_configurations(study, selection))
+    tested = _best_of_each(everything)
     return TrainingOutcome(
         chosen=selection.trial,
         leaderboard=tuple(sorted((test.entry for test in tested.values()), key=_loss)),
@@ -143,10 +147,25 @@ def _cut(plan: TrainingPlan, data: TrainingData) -> tuple[tuple[Fold, ...], tupl
     return folds, inner
 
 
+def _fits_to_come(folds: Sequence[Fold], inner: Sequence[Fold], row_count: int) -> float:
+    """Counts the fits after the search in fits on a validation fold, which have fewer rows."""
+    validated = sum(len(fold.train) for fold in inner) / len(inner)
+    return _MARGIN * (sum(len(fold.train) for fold in folds) + row_count) / validated
+
+
 def _configurations(study: Study, selection: Selection) -> list[tuple[Candidate, Trial]]:
-    chosen = {trial.catalogue_id: trial for trial in selection.members}
-    best = [*study.ranking(baselines=True), *study.ranking(baselines=False)]
-    return [(study.candidate(it.catalogue_id), chosen.get(it.catalogue_id, it)) for it in best]
+    """Lists baselines and members, then the other models in their best configurations."""
+    members = [it for it in selection.members if not study.candidate(it.catalogue_id).entry.is_baseline]
+    chosen = {it.catalogue_id for it in members}
+    others = [it for it in study.ranking(baselines=False) if it.catalogue_id not in chosen]
+    trials = [*study.ranking(baselines=True), *members, *others]
+    return [(study.candidate(it.catalogue_id), it) for it in trials]
+
+
+def _best_of_each(tested: Sequence[Tested]) -> dict[str, Tested]:
+    """Keeps one line per model: the configuration with the smallest validation error."""
+    ordered = sorted(tested, key=lambda it: (it.entry.trial.objective, it.entry.trial.number))
+    return {it.entry.catalogue_id: it for it in reversed(ordered)}
 
 
 def _failures(study: Study) -> list[SkippedModel]:
