@@ -48,9 +48,9 @@ class Server:
     read: Callable[[bytes], dict[str, list[float]]]
 
     def cpu_s(self) -> float:
-        """Returns the CPU time of the process and its children."""
+        """Returns the CPU time of the process and its children, also of those that have ended."""
         tree = [self.process, *self.process.children(recursive=True)]
-        return sum(times.user + times.system for times in (process.cpu_times() for process in tree))
+        return sum(sum(process.cpu_times()[:4]) for process in tree)
 
 
 def peer_folder() -> Path:

@@ -44,6 +44,7 @@ from mltrainer_feature.domain.errors import UnreadableRegistryError
 from mltrainer_feature.entrypoints.events import consumer_group
 from mltrainer_feature.entrypoints.feast_api import FeastServingApi, add_feast_api
 from mltrainer_feature.entrypoints.grpc_api import FeatureApi, FeatureUseCases
+from mltrainer_feature.entrypoints.online_api import OnlineFeatureApi, add_online_api
 from mltrainer_feature.entrypoints.workers import (
     follow_online_rows,
     follow_registry,
@@ -130,6 +131,7 @@ class _FeatureParts:
             servicers=[
                 partial(add_FeatureServiceServicer_to_server, FeatureApi(self._use_cases)),
                 partial(add_feast_api, FeastServingApi(self._read_online, self._schemas)),
+                partial(add_online_api, OnlineFeatureApi(self._read_online, self._schemas)),
             ],
             roles=ROLES,
             map_error=to_rpc_error,

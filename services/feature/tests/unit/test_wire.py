@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 from grpc import StatusCode
-from mltrainer.feature.v1 import events_pb2, feature_service_pb2, resources_pb2
+from mltrainer.feature.v1 import events_pb2, feature_service_pb2, online_service_pb2, resources_pb2
 from mltrainer.types.v1 import types_pb2
 from mltrainer_common.authorization import unlisted_methods
 from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailableError
@@ -73,6 +73,7 @@ def test_an_unforeseen_error_has_no_answer() -> None:
 def test_every_method_has_a_role() -> None:
     services = [
         feature_service_pb2.DESCRIPTOR.services_by_name["FeatureService"],
+        online_service_pb2.DESCRIPTOR.services_by_name["OnlineFeatureService"],
         serving_pb2.DESCRIPTOR.services_by_name["ServingService"],
     ]
 

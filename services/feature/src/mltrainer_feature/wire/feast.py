@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mltrainer_feature.application.online_plans import KeyGroup, PlannedColumn, ReadPlan, plan_read
+from mltrainer_feature.application.online_plans import PlannedColumn, ReadPlan, plan_read
 from mltrainer_feature.application.read_online import OnlineAnswer, ViewRows
 from mltrainer_feature.domain.errors import InvalidRequestError, UnknownEntityError, Violation
 from mltrainer_feature.domain.online import Cell, FeatureStatus, OnlineFeature, OnlineSchema, ValueKind
 from mltrainer_feature.wire.feast_stubs import serving_pb2
-from mltrainer_feature.wire.online_format import DOUBLE_BYTES, key_values, time_cell
+from mltrainer_feature.wire.online_format import DOUBLE_BYTES, time_cell
+from mltrainer_feature.wire.online_keys import row_keys
 from mltrainer_feature.wire.protobuf_bytes import LENGTHS, field, varint
 
 _METADATA, _RESULT = 1, 2
@@ -94,21 +95,14 @@ def to_read(request: Any, plan: FeastPlan) -> FeastRead:
     row_count = counts.pop() if counts else 1
     if not row_count:
         raise InvalidRequestError([Violation(f"entities[{next(iter(columns))}]", "name at least one")])
-    keys = [_keys(group, columns, row_count) for group in plan.plan.groups]
+    values = {
+        key.name: _values(key.name, key.kind, columns[key.name][1])
+        for group in plan.plan.groups
+        for key in group.join_keys
+    }
+    keys = [row_keys(group, values, row_count) for group in plan.plan.groups]
     echoed = [(name, column.SerializeToString()) for name, (column, _) in columns.items()]
     return FeastRead(keys, row_count, echoed)
-
-
-def _keys(group: KeyGroup, columns: dict[str, tuple[Any, Any]], row_count: int) -> list[bytes]:
-    prefix, suffix = group.key_prefix, group.key_suffix
-    if not group.join_keys:
-        return [prefix + suffix] * row_count
-    parts = [
-        key_values(key.kind, _values(key.name, key.kind, columns[key.name][1])) for key in group.join_keys
-    ]
-    if len(parts) == 1:
-        return [prefix + part + suffix for part in parts[0]]
-    return [prefix + b"".join(row) + suffix for row in zip(*parts, strict=True)]
 
 
 def _values(name: str, kind: ValueKind, values: Any) -> list[Any]:
