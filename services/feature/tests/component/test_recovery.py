@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ class Database:
     def online(self) -> dict[str, bytes]:
         return dict(self._read("SELECT symbol, features FROM online_row"))
 
-    def _read(self, query: str) -> list[tuple[object, ...]]:
+    def _read(self, query: str) -> list[Any]:
         with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as connection:
             return connection.execute(query).fetchall()
 
@@ -112,7 +113,8 @@ async def test_a_batch_that_a_kill_interrupts_is_stored_once_and_whole(tmp_path:
         await process.wait()
 
     bars = database.bars()
-    expected = compute_rows(bars, EventRange(bars["event_time"].min(), bars["event_time"].max()), DELAY)
+    times = bars["event_time"].to_list()
+    expected = compute_rows(bars, EventRange(min(times), max(times)), DELAY)
     symbols = sorted(set(bars["symbol"].to_list()))
     newest = newest_rows(expected)
     assert before_restart.is_empty()

@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from mltrainer_feature.application.queries import MAX_AGE
 from mltrainer_feature.domain.errors import UnknownFeatureViewError
 from mltrainer_feature.domain.views import (
     StoreState,
@@ -10,6 +11,7 @@ from mltrainer_feature.domain.views import (
     open_store,
     resolve_views,
 )
+from mltrainer_feature.wire.feast_registry import REGISTRY_FILE, read_schema
 from mltrainer_features import VIEWS
 
 from .quotes import Quote, day, to_bars
@@ -88,3 +90,11 @@ def test_views_are_found_by_name_or_by_present_version() -> None:
     for unknown in ("market_mood", "market_returns@2", "market_returns@x"):
         with pytest.raises(UnknownFeatureViewError, match=unknown):
             resolve_views([unknown], states)
+
+
+def test_the_objective_of_age_is_what_the_compiled_registry_declares() -> None:
+    schema = read_schema(REGISTRY_FILE.read_bytes())
+
+    ages_us = {feature.view.max_age_us for feature in schema.features.values()}
+
+    assert ages_us == {MAX_AGE // timedelta(microseconds=1)}

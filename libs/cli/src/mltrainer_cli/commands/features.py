@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mltrainer_cli.calls import all_pages, call, full_name, to_json
-from mltrainer_cli.console import print_json, print_rows
+from mltrainer_cli.console import print_fields, print_json, print_line, print_rows
+from mltrainer_cli.errors import CliError, ExitCode
+from mltrainer_cli.feature_files import backfill_file
 from mltrainer_cli.options import DataOption, Output, OutputOption
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 _COLUMNS = ("name", "version", "features", "row_count", "data_revision", "latest_event_time")
+_FACTS = ("name", "version", "row_count", "data_revision", "latest_event_time", "age", "max_age")
 _VALUE_COLUMNS = ("symbol", "feature", "value", "status", "event_time")
 
 
@@ -76,6 +80,161 @@ def history(
         request.start_time.FromDatetime(start.replace(tzinfo=UTC))
     names, rows = call(data, lambda client: _history(client, request, limit))
     print_rows(rows, ("event_time", "created_time", *names), output)
+
+
+@app.command()
+def show(
+    data: DataOption,
+    view: Annotated[str, typer.Argument(help="As `features list` shows it.", metavar="VIEW")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show what a view holds: every feature with formula and unit, and how fresh it is."""
+    from mltrainer.feature.v1.feature_service_pb2 import GetFeatureViewRequest
+
+    request = GetFeatureViewRequest(name=full_name("featureViews", view))
+    found = to_json(call(data, lambda client: client.feature.GetFeatureView(request)))
+    if output is Output.JSON:
+        print_json(found)
+        return
+    print_fields({name: found.get(name) for name in _FACTS}, output)
+    print_rows(found["features"], ("name", "unit", "description"), output)
+
+
+@app.command()
+def freshness(data: DataOption, output: OutputOption = Output.TABLE) -> None:
+    """Compare the age of every view's newest row, on the market clock, with its objective."""
+    views = call(data, _views)
+    rows = [_freshness(view) for view in views]
+    print_rows(rows, ("view", "state", "age_s", "max_age_s", "latest_event_time"), output)
+    stale = [row["view"] for row in rows if row["state"] != "ok"]
+    if stale:
+        raise CliError(
+            f"Not fresh: {', '.join(stale)}. Look for refused bars with `mltrainer features refused`, "
+            "load missing ones with `mltrainer features backfill`.",
+            ExitCode.CLAIM_FAILED,
+        )
+
+
+@app.command()
+def backfill(
+    data: DataOption,
+    file: Annotated[
+        Path, typer.Argument(help="CSV (plain or gzip) or Parquet: symbol, event_time, close, …", exists=True)
+    ],
+    output: OutputOption = Output.TABLE,
+    *,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the load.")] = 600.0,
+) -> None:
+    """Load bars of the past from a file, beside the live stream; the same file loads once."""
+    found = to_json(backfill_file(data, file, timeout))
+    fields = ("name", "state", "accepted_count", "refused_count", "problems", "error")
+    print_fields({name: found[name] for name in fields}, output)
+    if found["state"] != "SUCCEEDED":
+        raise CliError(f"{file} was not loaded: {found['error']}.", ExitCode.REJECTED)
+
+
+@app.command()
+def refused(
+    data: DataOption,
+    output: OutputOption = Output.TABLE,
+    *,
+    symbol: Annotated[str, typer.Option(help="Only of this symbol.")] = "",
+    reason: Annotated[str, typer.Option(help="Only with this reason, such as PRICE_NOT_POSITIVE.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many bars.")] = 100,
+) -> None:
+    """List the bars that were kept out of the features, newest first, and why."""
+    from mltrainer.feature.v1.feature_service_pb2 import ListRefusedBarsRequest
+
+    async def ask(client: "Client") -> list[dict[str, Any]]:
+        async def fetch(size: int, token: str) -> tuple[list[dict[str, Any]], str]:
+            request = ListRefusedBarsRequest(page_size=size, page_token=token, symbol=symbol, reason=reason)
+            page = await client.feature.ListRefusedBars(request)
+            return [to_json(bar) for bar in page.refused_bars], page.next_page_token
+
+        return await all_pages(fetch, limit)
+
+    print_rows(
+        call(data, ask), ("name", "symbol", "event_time", "close", "reason", "field", "source"), output
+    )
+
+
+@app.command()
+def replay(
+    data: DataOption,
+    names: Annotated[list[str], typer.Argument(help="As `features refused` shows them.", metavar="BAR…")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Judge refused bars again, and store those that can be used now."""
+    from mltrainer.feature.v1.feature_service_pb2 import ReplayRefusedBarsRequest
+
+    request = ReplayRefusedBarsRequest(names=[full_name("refusedBars", name) for name in names])
+    answer = to_json(call(data, lambda client: client.feature.ReplayRefusedBars(request)))
+    if output is Output.JSON:
+        print_json(answer)
+        return
+    print_line(f"{answer['accepted_count']} stored, {len(answer['refused_bars'])} still refused.")
+    if answer["refused_bars"]:
+        print_rows(
+            answer["refused_bars"], ("name", "symbol", "event_time", "close", "reason", "field"), output
+        )
+
+
+@app.command()
+def plot(
+    data: DataOption,
+    view: Annotated[str, typer.Argument(help="As `features list` shows it.", metavar="VIEW")],
+    symbols: Annotated[list[str], typer.Argument(help="Symbols.", metavar="SYMBOL…")],
+    *,
+    feature: Annotated[str, typer.Option(help="One feature of the view.")],
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="File to draw into, such as volatility.png.")
+    ] = None,
+    start: Annotated[datetime | None, typer.Option(help="From this event time on, UTC.")] = None,
+    limit: Annotated[int, typer.Option(min=2, help="At most so many rows of each symbol.")] = 1_000,
+) -> None:
+    """Draw a feature over time: into a picture, or as one line of the terminal for each symbol."""
+    from mltrainer.feature.v1.feature_service_pb2 import ListFeatureRowsRequest
+
+    from mltrainer_cli.feature_plots import Series, draw_series, sparkline
+
+    async def ask(client: "Client") -> list[Series]:
+        found = []
+        for symbol in symbols:
+            request = ListFeatureRowsRequest(parent=full_name("featureViews", view), symbol=symbol)
+            if start:
+                request.start_time.FromDatetime(start.replace(tzinfo=UTC))
+            names, rows = await _history(client, request, limit)
+            if feature not in names:
+                raise CliError(f"{view} has no feature {feature}; it has {', '.join(names)}.", ExitCode.USAGE)
+            points = [(row["event_time"], row[feature]) for row in rows if row[feature] is not None]
+            found.append(Series(symbol, tuple(points)))
+        return found
+
+    drawn = call(data, ask)
+    empty = [series.symbol for series in drawn if not series.points]
+    if empty:
+        raise CliError(
+            f"No values of {feature} for {', '.join(empty)}: check the symbol, or choose an earlier --start.",
+            ExitCode.NOT_FOUND,
+        )
+    if picture:
+        draw_series(drawn, picture, title=f"{full_name('featureViews', view).split('/')[1]}: {feature}")
+        print_line(f"Drawn into {picture}.")
+        return
+    for series in drawn:
+        print_line(sparkline(series))
+
+
+def _freshness(view: "FeatureView") -> dict[str, Any]:
+    has_rows = view.HasField("age")
+    age_s, max_age_s = view.age.ToTimedelta().total_seconds(), view.max_age.ToTimedelta().total_seconds()
+    return {
+        "view": view.name.removeprefix("featureViews/"),
+        "state": "ok" if has_rows and age_s <= max_age_s else "failed",
+        "age_s": age_s if has_rows else None,
+        "max_age_s": max_age_s,
+        "latest_event_time": to_json(view).get("latest_event_time"),
+    }
 
 
 def _values(vectors: "FeatureVectors") -> list[dict[str, Any]]:

@@ -1,19 +1,19 @@
 """Keeps bars in SQL."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 from mltrainer_features import MAX_LOOK_BACK_BARS
-from sqlalchemy import ColumnElement, Select, func, insert, select, true
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_feature.adapters.frames import bar_records, from_microseconds, read_bars, to_microseconds
 from mltrainer_feature.adapters.tables import bar, online_row, quarantined_bar
 from mltrainer_feature.application.ports import AffectedRange
-from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, Refusal
+from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, KeptRefusal, Refusal
 from mltrainer_feature.domain.live_window import RECENT
 from mltrainer_feature.domain.rows import EventRange
 
@@ -50,6 +50,30 @@ class SqlBarRepository:
         for start in range(0, len(refusals), _INSERT_BATCH):
             records = [_record(refusal, source, now) for refusal in refusals[start : start + _INSERT_BATCH]]
             await self.connection.execute(insert(quarantined_bar), records)
+
+    async def refused(
+        self, before: int | None, limit: int, symbol: str = "", reason: str = ""
+    ) -> list[KeptRefusal]:
+        """Returns refused bars, newest first, below a number; of one symbol and reason where given."""
+        kept = quarantined_bar.c
+        query = select(quarantined_bar).order_by(kept.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(kept.id < before)
+        if symbol:
+            query = query.where(kept.symbol == symbol)
+        if reason:
+            query = query.where(kept.reason == reason)
+        return [_kept(record) for record in await self.connection.execute(query)]
+
+    async def refused_by_number(self, numbers: Sequence[int]) -> list[KeptRefusal]:
+        """Returns those refused bars of the numbers that are kept."""
+        query = select(quarantined_bar).where(quarantined_bar.c.id.in_(numbers))
+        records = await self.connection.execute(query.order_by(quarantined_bar.c.id))
+        return [_kept(record) for record in records]
+
+    async def forget_refused(self, numbers: Sequence[int]) -> None:
+        """Takes refused bars from the list."""
+        await self.connection.execute(delete(quarantined_bar).where(quarantined_bar.c.id.in_(numbers)))
 
     async def affected_range(self, bars: Bars) -> AffectedRange:
         """Finds the rows that stored bars may change through windows of any length."""
@@ -115,12 +139,14 @@ def _between(query: Select[Any], since: datetime, until: datetime) -> Select[Any
 
 def _record(refusal: Refusal, source: str, now: datetime) -> dict[str, object]:
     times = {"event_time": refusal.event_time, "knowledge_time": refusal.knowledge_time}
-    return {
-        **{name: None if moment is None else to_microseconds(moment) for name, moment in times.items()},
-        "symbol": refusal.symbol,
-        "close": refusal.close,
-        "source": source,
-        "reason": refusal.reason,
-        "field": refusal.field,
-        "create_time": now,
+    counts = {name: None if moment is None else to_microseconds(moment) for name, moment in times.items()}
+    return {**asdict(refusal), **counts, "source": source, "create_time": now}
+
+
+def _kept(record: Any) -> KeptRefusal:
+    facts = {field.name: getattr(record, field.name) for field in fields(Refusal)}
+    times = {
+        name: None if facts[name] is None else from_microseconds(facts[name])
+        for name in ("event_time", "knowledge_time")
     }
+    return KeptRefusal(record.id, record.source, record.create_time, Refusal(**{**facts, **times}))

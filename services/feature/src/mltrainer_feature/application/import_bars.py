@@ -23,7 +23,8 @@ from mltrainer_feature.domain.imports import (
     is_sha256,
 )
 
-CHUNK_BARS = 40_000
+# A piece holds the database's writer: bars that stream in wait for it.
+CHUNK_BARS = 10_000
 
 
 @dataclass(frozen=True, slots=True)

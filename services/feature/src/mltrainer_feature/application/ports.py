@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from mltrainer_feature.application.online_plans import KeyGroup
-from mltrainer_feature.domain.bars import Bars, Refusal
+from mltrainer_feature.domain.bars import Bars, KeptRefusal, Refusal
 from mltrainer_feature.domain.datasets import Dataset
 from mltrainer_feature.domain.imports import BarImport
 from mltrainer_feature.domain.online import Cell, OnlineRow
@@ -62,6 +62,20 @@ class BarRepository(Protocol):
 
     async def quarantine(self, refusals: Sequence[Refusal], source: str, now: datetime) -> None:
         """Keeps refused bars with their reasons."""
+        ...
+
+    async def refused(
+        self, before: int | None, limit: int, symbol: str = "", reason: str = ""
+    ) -> list[KeptRefusal]:
+        """Returns refused bars, newest first, below a number; of one symbol and reason where given."""
+        ...
+
+    async def refused_by_number(self, numbers: Sequence[int]) -> list[KeptRefusal]:
+        """Returns those refused bars of the numbers that are kept."""
+        ...
+
+    async def forget_refused(self, numbers: Sequence[int]) -> None:
+        """Takes refused bars from the list."""
         ...
 
     async def affected_range(self, bars: Bars) -> AffectedRange:

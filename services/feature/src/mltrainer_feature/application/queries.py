@@ -15,6 +15,8 @@ from mltrainer_feature.domain.views import ViewState
 
 MAX_PAGE = 1_000
 DEFAULT_PAGE = 100
+MAX_AGE = timedelta(days=5)
+"""Objective of every view's age, and what the compiled Feast registry declares (a test compares)."""
 _BAD_TOKEN = Violation("page_token", "give the next_page_token of the page before")
 _T = TypeVar("_T")
 
@@ -66,6 +68,7 @@ class DescribedView:
     definition: FeatureView
     state: ViewState
     statistics: RowStatistics
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ class Queries:
             state = await stored.store.load()
             statistics = await stored.rows.statistics()
         assert state is not None
-        return [DescribedView(VIEWS[view.name], view, statistics) for view in state.views]
+        now = self.market_clock.now()
+        return [DescribedView(VIEWS[view.name], view, statistics, now) for view in state.views]
 
     async def rows(self, query: RowsQuery) -> RowsPage:
         """Lists rows of one symbol as they were known at a time."""

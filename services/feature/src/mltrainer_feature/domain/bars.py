@@ -1,7 +1,8 @@
 """Which bars are accepted, and why the others are not."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -49,11 +50,26 @@ class Refusal:
     close: float | None
     reason: str
     field: str
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    volume: float | None = None
+    adjusted: bool = False
 
     def sentence(self) -> str:
         """Says which bar was refused and why."""
         moment = self.event_time.isoformat() if self.event_time else "an unknown time"
         return f"{self.symbol or 'a bar without symbol'} at {moment}: {self.field} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRefusal:
+    """A refused bar as it is kept: by number, with its source and when it was refused."""
+
+    number: int
+    source: str
+    create_time: datetime
+    refusal: Refusal
 
 
 def is_symbol(text: str) -> bool:
@@ -91,8 +107,14 @@ def split_known_bars(bars: Bars, known: Bars) -> tuple[Bars, list[Refusal]]:
 
 def to_refusals(refused: pl.DataFrame) -> list[Refusal]:
     """Reads refused rows, which carry `reason` and `field`."""
-    columns = ("symbol", "event_time", "knowledge_time", "close", "reason", "field")
+    columns = [field.name for field in fields(Refusal)]
     return [Refusal(*row) for row in refused.select(columns).iter_rows()]
+
+
+def to_bars(refusals: Sequence[Refusal]) -> Bars:
+    """Makes refused bars what they were."""
+    records = [{name: getattr(refusal, name) for name in BAR_SCHEMA} for refusal in refusals]
+    return pl.DataFrame(records, schema=BAR_SCHEMA, orient="row")
 
 
 def newest_knowledge(bars: Bars) -> Bars:

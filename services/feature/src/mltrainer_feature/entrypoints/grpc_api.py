@@ -11,9 +11,11 @@ from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceServicer
 from mltrainer_feature.application.datasets import CancelDatasetHandler, CreateDatasetHandler
 from mltrainer_feature.application.import_bars import ImportBarsHandler
 from mltrainer_feature.application.queries import Queries
+from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, ReplayRefusedBarsHandler
 from mltrainer_feature.wire.resources import (
     from_dataset,
     from_import,
+    from_refused,
     from_rows,
     from_view,
     to_page,
@@ -32,6 +34,8 @@ class FeatureUseCases:
     cancel_dataset: CancelDatasetHandler
     import_bars: ImportBarsHandler
     queries: Queries
+    list_refused_bars: ListRefusedBarsHandler
+    replay_refused_bars: ReplayRefusedBarsHandler
 
 
 class FeatureApi(FeatureServiceServicer):
@@ -99,3 +103,21 @@ class FeatureApi(FeatureServiceServicer):
     ) -> resources_pb2.BarImport:
         """Returns a bulk load."""
         return from_import(await self._use_cases.queries.bar_import(request.name))
+
+    async def ListRefusedBars(
+        self, request: service_pb2.ListRefusedBarsRequest, context: _Context
+    ) -> service_pb2.ListRefusedBarsResponse:
+        """Lists bars that were kept out, newest first."""
+        page = await self._use_cases.list_refused_bars(to_page(request), request.symbol, request.reason)
+        return service_pb2.ListRefusedBarsResponse(
+            refused_bars=map(from_refused, page.items), next_page_token=page.next_token
+        )
+
+    async def ReplayRefusedBars(
+        self, request: service_pb2.ReplayRefusedBarsRequest, context: _Context
+    ) -> service_pb2.ReplayRefusedBarsResponse:
+        """Judges refused bars again."""
+        replayed = await self._use_cases.replay_refused_bars(request.names)
+        return service_pb2.ReplayRefusedBarsResponse(
+            accepted_count=replayed.accepted_count, refused_bars=map(from_refused, replayed.refused)
+        )

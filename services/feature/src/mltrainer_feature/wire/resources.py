@@ -1,11 +1,14 @@
 """Translates views, datasets, imports and rows of `mltrainer.feature.v1`."""
 
+import math
+
 from mltrainer.feature.v1 import feature_service_pb2 as service_pb2
 from mltrainer.feature.v1 import resources_pb2
 from mltrainer.types.v1 import types_pb2
 from mltrainer_features import TargetKind
 
-from mltrainer_feature.application.queries import DescribedView, PageRequest, RowsPage, RowsQuery
+from mltrainer_feature.application.queries import MAX_AGE, DescribedView, PageRequest, RowsPage, RowsQuery
+from mltrainer_feature.domain.bars import KeptRefusal
 from mltrainer_feature.domain.datasets import Dataset, DatasetSpec, DatasetState
 from mltrainer_feature.domain.errors import InvalidRequestError, Violation
 from mltrainer_feature.domain.imports import BarImport, ImportState
@@ -38,7 +41,11 @@ def to_spec(message: resources_pb2.DatasetSpec) -> DatasetSpec:
     )
 
 
-def to_page(request: service_pb2.ListDatasetsRequest | service_pb2.ListFeatureViewsRequest) -> PageRequest:
+def to_page(
+    request: service_pb2.ListDatasetsRequest
+    | service_pb2.ListFeatureViewsRequest
+    | service_pb2.ListRefusedBarsRequest,
+) -> PageRequest:
     """Reads which part of a list is asked for."""
     return PageRequest(request.page_size, request.page_token)
 
@@ -77,8 +84,10 @@ def from_view(view: DescribedView) -> resources_pb2.FeatureView:
         ],
         row_count=view.statistics.row_count,
     )
+    message.max_age.FromTimedelta(MAX_AGE)
     if view.statistics.latest_event_time is not None:
         message.latest_event_time.CopyFrom(write_time(view.statistics.latest_event_time))
+        message.age.FromTimedelta(view.now - view.statistics.latest_event_time)
     return message
 
 
@@ -136,6 +145,27 @@ def from_import(bar_import: BarImport) -> resources_pb2.BarImport:
         error=bar_import.error,
         create_time=write_time(bar_import.create_time),
     )
+
+
+def from_refused(kept: KeptRefusal) -> resources_pb2.RefusedBar:
+    """Writes a refused bar; a number that is none is left out."""
+    bar = kept.refusal
+    message = resources_pb2.RefusedBar(
+        name=f"refusedBars/{kept.number}",
+        source=kept.source,
+        symbol=bar.symbol or "",
+        adjusted=bar.adjusted,
+        reason=bar.reason,
+        field=bar.field,
+        refuse_time=write_time(kept.create_time),
+    )
+    for name in ("event_time", "knowledge_time"):
+        if (moment := getattr(bar, name)) is not None:
+            getattr(message, name).CopyFrom(write_time(moment))
+    for name in ("close", "open", "high", "low", "volume"):
+        if (value := getattr(bar, name)) is not None and math.isfinite(value):
+            setattr(message, name, value)
+    return message
 
 
 def from_rows(page: RowsPage) -> service_pb2.ListFeatureRowsResponse:

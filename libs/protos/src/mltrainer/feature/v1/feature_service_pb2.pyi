@@ -381,3 +381,117 @@ class GetBarImportRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBarImportRequest: _TypeAlias = GetBarImportRequest  # noqa: Y015
+
+@_typing.final
+class ListRefusedBarsRequest(_message.Message):
+    """Request of ListRefusedBars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, 1 to 1000; 100 where unset."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    symbol: _builtins.str
+    """Only those of this symbol; of all where unset."""
+    reason: _builtins.str
+    """Only those with this reason; with any where unset."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "reason", b"reason", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefusedBarsRequest: _TypeAlias = ListRefusedBarsRequest  # noqa: Y015
+
+@_typing.final
+class ListRefusedBarsResponse(_message.Message):
+    """A page of refused bars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSED_BARS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def refused_bars(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.RefusedBar]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        refused_bars: _abc.Iterable[_resources_pb2.RefusedBar] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "refused_bars", b"refused_bars"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefusedBarsResponse: _TypeAlias = ListRefusedBarsResponse  # noqa: Y015
+
+@_typing.final
+class ReplayRefusedBarsRequest(_message.Message):
+    """Request of ReplayRefusedBars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Format: `refusedBars/{refused_bar}`; 1 to 1000."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayRefusedBarsRequest: _TypeAlias = ReplayRefusedBarsRequest  # noqa: Y015
+
+@_typing.final
+class ReplayRefusedBarsResponse(_message.Message):
+    """What became of refused bars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_BARS_FIELD_NUMBER: _builtins.int
+    accepted_count: _builtins.int
+    """Bars that are stored now, or were already."""
+    @_builtins.property
+    def refused_bars(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.RefusedBar]:
+        """Bars that stay refused, with the reason that holds now."""
+
+    def __init__(
+        self,
+        *,
+        accepted_count: _builtins.int = ...,
+        refused_bars: _abc.Iterable[_resources_pb2.RefusedBar] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "refused_bars", b"refused_bars"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayRefusedBarsResponse: _TypeAlias = ReplayRefusedBarsResponse  # noqa: Y015

@@ -81,6 +81,16 @@ class FeatureServiceStub:
                 request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.GetBarImportRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_feature_dot_v1_dot_resources__pb2.BarImport.FromString,
                 _registered_method=True)
+        self.ListRefusedBars = channel.unary_unary(
+                '/mltrainer.feature.v1.FeatureService/ListRefusedBars',
+                request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListRefusedBarsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListRefusedBarsResponse.FromString,
+                _registered_method=True)
+        self.ReplayRefusedBars = channel.unary_unary(
+                '/mltrainer.feature.v1.FeatureService/ReplayRefusedBars',
+                request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsResponse.FromString,
+                _registered_method=True)
 
 
 class FeatureServiceServicer:
@@ -151,6 +161,20 @@ class FeatureServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRefusedBars(self, request, context):
+        """Lists bars that were kept out, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayRefusedBars(self, request, context):
+        """Judges refused bars again; those that can be used now are stored and leave the list. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +222,16 @@ def add_FeatureServiceServicer_to_server(servicer, server):
                     servicer.GetBarImport,
                     request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.GetBarImportRequest.FromString,
                     response_serializer=mltrainer_dot_feature_dot_v1_dot_resources__pb2.BarImport.SerializeToString,
+            ),
+            'ListRefusedBars': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefusedBars,
+                    request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListRefusedBarsRequest.FromString,
+                    response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListRefusedBarsResponse.SerializeToString,
+            ),
+            'ReplayRefusedBars': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayRefusedBars,
+                    request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsRequest.FromString,
+                    response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -444,6 +478,60 @@ class FeatureService:
             '/mltrainer.feature.v1.FeatureService/GetBarImport',
             mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.GetBarImportRequest.SerializeToString,
             mltrainer_dot_feature_dot_v1_dot_resources__pb2.BarImport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefusedBars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.feature.v1.FeatureService/ListRefusedBars',
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListRefusedBarsRequest.SerializeToString,
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListRefusedBarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayRefusedBars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.feature.v1.FeatureService/ReplayRefusedBars',
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsRequest.SerializeToString,
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,10 @@ class FeatureServiceStub:
     """Starts a bulk load of bars from bytes already in the artifact store. The same bytes load once."""
     GetBarImport: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.GetBarImportRequest, _resources_pb2.BarImport]
     """Returns a bulk load. Errors: NOT_FOUND."""
+    ListRefusedBars: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ListRefusedBarsRequest, _feature_service_pb2.ListRefusedBarsResponse]
+    """Lists bars that were kept out, newest first."""
+    ReplayRefusedBars: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ReplayRefusedBarsRequest, _feature_service_pb2.ReplayRefusedBarsResponse]
+    """Judges refused bars again; those that can be used now are stored and leave the list. Errors: NOT_FOUND."""
 
 @_typing.type_check_only
 class FeatureServiceAsyncStub(FeatureServiceStub):
@@ -80,6 +84,10 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     """Starts a bulk load of bars from bytes already in the artifact store. The same bytes load once."""
     GetBarImport: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.GetBarImportRequest, _resources_pb2.BarImport]  # type: ignore[assignment]
     """Returns a bulk load. Errors: NOT_FOUND."""
+    ListRefusedBars: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ListRefusedBarsRequest, _feature_service_pb2.ListRefusedBarsResponse]  # type: ignore[assignment]
+    """Lists bars that were kept out, newest first."""
+    ReplayRefusedBars: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ReplayRefusedBarsRequest, _feature_service_pb2.ReplayRefusedBarsResponse]  # type: ignore[assignment]
+    """Judges refused bars again; those that can be used now are stored and leave the list. Errors: NOT_FOUND."""
 
 class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns entities, feature views, the online and the offline store, and datasets."""
@@ -157,5 +165,21 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_resources_pb2.BarImport, _abc.Awaitable[_resources_pb2.BarImport]]:
         """Returns a bulk load. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListRefusedBars(
+        self,
+        request: _feature_service_pb2.ListRefusedBarsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.ListRefusedBarsResponse, _abc.Awaitable[_feature_service_pb2.ListRefusedBarsResponse]]:
+        """Lists bars that were kept out, newest first."""
+
+    @_abc_1.abstractmethod
+    def ReplayRefusedBars(
+        self,
+        request: _feature_service_pb2.ReplayRefusedBarsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.ReplayRefusedBarsResponse, _abc.Awaitable[_feature_service_pb2.ReplayRefusedBarsResponse]]:
+        """Judges refused bars again; those that can be used now are stored and leave the list. Errors: NOT_FOUND."""
 
 def add_FeatureServiceServicer_to_server(servicer: FeatureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,31 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from mltrainer.types.v1 import types_pb2 as mltrainer_dot_types_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mltrainer/feature/v1/resources.proto\x12\x14mltrainer.feature.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emltrainer/types/v1/types.proto\"\xd9\x01\n\x0b\x46\x65\x61tureView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x03 \x01(\t\x12\x15\n\rdata_revision\x18\x04 \x01(\x03\x12/\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x1d.mltrainer.feature.v1.Feature\x12\x35\n\x11latest_event_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trow_count\x18\x07 \x01(\x03\":\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\"\xbc\x01\n\x0b\x44\x61tasetSpec\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12\x15\n\rfeature_views\x18\x02 \x03(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06target\x18\x04 \x01(\x0b\x32\x1a.mltrainer.types.v1.Target\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x03\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.mltrainer.feature.v1.DatasetSpec\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.mltrainer.feature.v1.Dataset.State\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x11\n\trow_count\x18\x06 \x01(\x03\x12:\n\x0eview_revisions\x18\x07 \x03(\x0b\x32\".mltrainer.feature.v1.ViewRevision\x12\x15\n\rfeature_names\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x10\n\x08progress\x18\x0b \x01(\x01\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_CREATING\x10\x01\x12\x10\n\x0cSTATE_ACTIVE\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x12\x13\n\x0fSTATE_CANCELLED\x10\x04\"g\n\x0cViewRevision\x12\x14\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x03 \x01(\t\x12\x15\n\rdata_revision\x18\x04 \x01(\x03\"\xba\x02\n\tBarImport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.mltrainer.feature.v1.BarImport.State\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x04 \x01(\x03\x12\x15\n\rrefused_count\x18\x05 \x01(\x03\x12\x10\n\x08problems\x18\x06 \x03(\t\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_RUNNING\x10\x01\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mltrainer/feature/v1/resources.proto\x12\x14mltrainer.feature.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emltrainer/types/v1/types.proto\"\xad\x02\n\x0b\x46\x65\x61tureView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x03 \x01(\t\x12\x15\n\rdata_revision\x18\x04 \x01(\x03\x12/\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x1d.mltrainer.feature.v1.Feature\x12\x35\n\x11latest_event_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trow_count\x18\x07 \x01(\x03\x12&\n\x03\x61ge\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07max_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\":\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\"\xbc\x01\n\x0b\x44\x61tasetSpec\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12\x15\n\rfeature_views\x18\x02 \x03(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06target\x18\x04 \x01(\x0b\x32\x1a.mltrainer.types.v1.Target\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x03\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.mltrainer.feature.v1.DatasetSpec\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.mltrainer.feature.v1.Dataset.State\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x11\n\trow_count\x18\x06 \x01(\x03\x12:\n\x0eview_revisions\x18\x07 \x03(\x0b\x32\".mltrainer.feature.v1.ViewRevision\x12\x15\n\rfeature_names\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x10\n\x08progress\x18\x0b \x01(\x01\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_CREATING\x10\x01\x12\x10\n\x0cSTATE_ACTIVE\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x12\x13\n\x0fSTATE_CANCELLED\x10\x04\"g\n\x0cViewRevision\x12\x14\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x03 \x01(\t\x12\x15\n\rdata_revision\x18\x04 \x01(\x03\"\xba\x02\n\tBarImport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.mltrainer.feature.v1.BarImport.State\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x04 \x01(\x03\x12\x15\n\rrefused_count\x18\x05 \x01(\x03\x12\x10\n\x08problems\x18\x06 \x03(\t\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_RUNNING\x10\x01\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\"\x90\x03\n\nRefusedBar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eknowledge_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05\x63lose\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04open\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x03low\x18\t \x01(\x01H\x03\x88\x01\x01\x12\x13\n\x06volume\x18\n \x01(\x01H\x04\x88\x01\x01\x12\x10\n\x08\x61\x64justed\x18\x0b \x01(\x08\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\r\n\x05\x66ield\x18\r \x01(\t\x12/\n\x0brefuse_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_closeB\x07\n\x05_openB\x07\n\x05_highB\x06\n\x04_lowB\t\n\x07_volumeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.feature.v1.resources_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FEATUREVIEW']._serialized_start=128
-  _globals['_FEATUREVIEW']._serialized_end=345
-  _globals['_FEATURE']._serialized_start=347
-  _globals['_FEATURE']._serialized_end=405
-  _globals['_DATASETSPEC']._serialized_start=408
-  _globals['_DATASETSPEC']._serialized_end=596
-  _globals['_DATASET']._serialized_start=599
-  _globals['_DATASET']._serialized_end=1059
-  _globals['_DATASET_STATE']._serialized_start=952
-  _globals['_DATASET_STATE']._serialized_end=1059
-  _globals['_VIEWREVISION']._serialized_start=1061
-  _globals['_VIEWREVISION']._serialized_end=1164
-  _globals['_BARIMPORT']._serialized_start=1167
-  _globals['_BARIMPORT']._serialized_end=1481
-  _globals['_BARIMPORT_STATE']._serialized_start=1393
-  _globals['_BARIMPORT_STATE']._serialized_end=1481
+  _globals['_FEATUREVIEW']._serialized_start=160
+  _globals['_FEATUREVIEW']._serialized_end=461
+  _globals['_FEATURE']._serialized_start=463
+  _globals['_FEATURE']._serialized_end=521
+  _globals['_DATASETSPEC']._serialized_start=524
+  _globals['_DATASETSPEC']._serialized_end=712
+  _globals['_DATASET']._serialized_start=715
+  _globals['_DATASET']._serialized_end=1175
+  _globals['_DATASET_STATE']._serialized_start=1068
+  _globals['_DATASET_STATE']._serialized_end=1175
+  _globals['_VIEWREVISION']._serialized_start=1177
+  _globals['_VIEWREVISION']._serialized_end=1280
+  _globals['_BARIMPORT']._serialized_start=1283
+  _globals['_BARIMPORT']._serialized_end=1597
+  _globals['_BARIMPORT_STATE']._serialized_start=1509
+  _globals['_BARIMPORT_STATE']._serialized_end=1597
+  _globals['_REFUSEDBAR']._serialized_start=1600
+  _globals['_REFUSEDBAR']._serialized_end=2000
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Feature views, datasets and bar imports."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -34,6 +35,8 @@ class FeatureView(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     LATEST_EVENT_TIME_FIELD_NUMBER: _builtins.int
     ROW_COUNT_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    MAX_AGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `featureViews/{feature_view}`. Set by the server, never changes."""
     version: _builtins.int
@@ -52,6 +55,14 @@ class FeatureView(_message.Message):
     def latest_event_time(self) -> _timestamp_pb2.Timestamp:
         """Event time of the newest row, absent when there is none."""
 
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How old the newest row is on the market clock; absent when there is none."""
+
+    @_builtins.property
+    def max_age(self) -> _duration_pb2.Duration:
+        """Objective of `age`, and where online values become `OUTSIDE_MAX_AGE`."""
+
     def __init__(
         self,
         *,
@@ -62,10 +73,12 @@ class FeatureView(_message.Message):
         features: _abc.Iterable[Global___Feature] | None = ...,
         latest_event_time: _timestamp_pb2.Timestamp | None = ...,
         row_count: _builtins.int = ...,
+        age: _duration_pb2.Duration | None = ...,
+        max_age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["latest_event_time", b"latest_event_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "latest_event_time", b"latest_event_time", "max_age", b"max_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_revision", b"data_revision", "definition_digest", b"definition_digest", "features", b"features", "latest_event_time", b"latest_event_time", "name", b"name", "row_count", b"row_count", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "data_revision", b"data_revision", "definition_digest", b"definition_digest", "features", b"features", "latest_event_time", b"latest_event_time", "max_age", b"max_age", "name", b"name", "row_count", b"row_count", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,3 +381,102 @@ class BarImport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BarImport: _TypeAlias = BarImport  # noqa: Y015
+
+@_typing.final
+class RefusedBar(_message.Message):
+    """A bar that is kept out of the features, as it came, with the reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    KNOWLEDGE_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    ADJUSTED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    REFUSE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `refusedBars/{refused_bar}`."""
+    source: _builtins.str
+    """Where it came from: `events`, or the name of a bulk load."""
+    symbol: _builtins.str
+    """Symbol as it came."""
+    close: _builtins.float
+    """Last price; absent where it was missing, unreadable or no number."""
+    open: _builtins.float
+    """First price."""
+    high: _builtins.float
+    """Highest price."""
+    low: _builtins.float
+    """Lowest price."""
+    volume: _builtins.float
+    """Traded volume."""
+    adjusted: _builtins.bool
+    """Whether prices are adjusted for splits and dividends."""
+    reason: _builtins.str
+    """Why it is kept out, such as `PRICE_NOT_POSITIVE`; the service's README lists all."""
+    field: _builtins.str
+    """Which field the reason is about."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Close of the bar; absent where it was missing or unreadable."""
+
+    @_builtins.property
+    def knowledge_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was first known; absent where it was missing."""
+
+    @_builtins.property
+    def refuse_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was refused, on the market clock."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        source: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        knowledge_time: _timestamp_pb2.Timestamp | None = ...,
+        close: _builtins.float | None = ...,
+        open: _builtins.float | None = ...,
+        high: _builtins.float | None = ...,
+        low: _builtins.float | None = ...,
+        volume: _builtins.float | None = ...,
+        adjusted: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+        refuse_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_close", b"_close", "_high", b"_high", "_low", b"_low", "_open", b"_open", "_volume", b"_volume", "close", b"close", "event_time", b"event_time", "high", b"high", "knowledge_time", b"knowledge_time", "low", b"low", "open", b"open", "refuse_time", b"refuse_time", "volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_close", b"_close", "_high", b"_high", "_low", b"_low", "_open", b"_open", "_volume", b"_volume", "adjusted", b"adjusted", "close", b"close", "event_time", b"event_time", "field", b"field", "high", b"high", "knowledge_time", b"knowledge_time", "low", b"low", "name", b"name", "open", b"open", "reason", b"reason", "refuse_time", b"refuse_time", "source", b"source", "symbol", b"symbol", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__close: _TypeAlias = _typing.Literal["close"]  # noqa: Y015
+    _WhichOneofArgType__close: _TypeAlias = _typing.Literal["_close", b"_close"]  # noqa: Y015
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
+    _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    _WhichOneofReturnType__open: _TypeAlias = _typing.Literal["open"]  # noqa: Y015
+    _WhichOneofArgType__open: _TypeAlias = _typing.Literal["_open", b"_open"]  # noqa: Y015
+    _WhichOneofReturnType__volume: _TypeAlias = _typing.Literal["volume"]  # noqa: Y015
+    _WhichOneofArgType__volume: _TypeAlias = _typing.Literal["_volume", b"_volume"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__close) -> _WhichOneofReturnType__close | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open) -> _WhichOneofReturnType__open | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__volume) -> _WhichOneofReturnType__volume | None: ...
+
+Global___RefusedBar: _TypeAlias = RefusedBar  # noqa: Y015
