@@ -45,6 +45,7 @@ from mltrainer_feature.domain.errors import UnreadableRegistryError
 from mltrainer_feature.entrypoints.events import consumer_group
 from mltrainer_feature.entrypoints.feast_api import FeastServingApi, add_feast_api
 from mltrainer_feature.entrypoints.grpc_api import FeatureApi, FeatureUseCases
+from mltrainer_feature.entrypoints.online_api import OnlineFeatureApi, add_online_api
 from mltrainer_feature.entrypoints.workers import (
     follow_online_rows,
     follow_registry,
@@ -123,6 +124,7 @@ class _FeatureParts:
         try:
             await parts._schemas.refresh()
         except UnreadableRegistryError as error:
+            raise StartupError(f"MLTRAINER_FEATURE_ONLINE_REGISTRY: {error}") from error
         await retry_conflicts(parts._open_store.__call__)
         return parts
 
@@ -132,6 +134,7 @@ class _FeatureParts:
             servicers=[
                 partial(add_FeatureServiceServicer_to_server, FeatureApi(self._use_cases)),
                 partial(add_feast_api, FeastServingApi(self._read_online, self._schemas)),
+                partial(add_online_api, OnlineFeatureApi(self._read_online, self._schemas)),
             ],
             roles=ROLES,
             map_error=to_rpc_error,
@@ -169,6 +172,7 @@ class _OnlineParts:
             rows = RedisOnlineRows(unit_of_work, RowLayout(own), connection)
             return cls(RedisOnlineStore(connection), rows, schemas)
         if settings.online_registry is not None:
+            raise StartupError("MLTRAINER_FEATURE_ONLINE_REGISTRY needs MLTRAINER_FEATURE_REDIS_URL")
         cached = CachedOnlineRows(unit_of_work, RowLayout(own))
         return cls(cached, cached, schemas)
 

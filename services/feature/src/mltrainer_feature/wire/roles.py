@@ -4,6 +4,7 @@ from mltrainer_common.authorization import READERS, Role, RoleTable
 
 _WRITERS = {Role.OPERATOR, Role.SERVICE}
 _SERVICE = "/mltrainer.feature.v1.FeatureService"
+_ONLINE = "/mltrainer.feature.v1.OnlineFeatureService"
 _FEAST = "/feast.serving.ServingService"
 _FEAST_LISTEN = "/GrpcFeatureServer"
 
@@ -20,6 +21,8 @@ ROLES = RoleTable(
         f"{_SERVICE}/GetBarImport": READERS,
         f"{_SERVICE}/ListRefusedBars": READERS,
         f"{_SERVICE}/ReplayRefusedBars": _WRITERS,
+        f"{_ONLINE}/ReadFeatures": READERS,
+        f"{_ONLINE}/StreamFeatures": READERS,
         f"{_FEAST}/GetFeastServingInfo": READERS,
         f"{_FEAST}/GetOnlineFeatures": READERS,
         f"{_FEAST_LISTEN}/GetOnlineFeatures": READERS,
