@@ -5,7 +5,6 @@ The file `misbehaviour` of the data directory says how: lines of a catalogue id 
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,15 +52,8 @@ def use_cpu() -> None:
         pass
 
 
-def sleep() -> None:
-    """Waits until it is ended."""
-    while True:
-        time.sleep(1)
-
-
 WAYS: dict[str, Callable[[], None]] = {
-    way.__name__: way
-    for way in (hold_memory, write_a_large_file, write_many_files, print_a_lot, use_cpu, sleep)
+    way.__name__: way for way in (hold_memory, write_a_large_file, write_many_files, print_a_lot, use_cpu)
 }
 CHOSEN = dict(line.split() for line in (DATA / "misbehaviour").read_text().splitlines())
 

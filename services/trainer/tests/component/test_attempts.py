@@ -143,14 +143,6 @@ async def test_labels_that_never_change_are_refused_for_good(
     assert (failed.reason, failed.retryable) == ("CONSTANT_TARGET", False)
 
 
-async def test_a_used_up_budget_is_named(stage: Stage, fake_broker: FakeBroker) -> None:
-    async with stage.serve_peers(), running_trainer(stage, fake_broker):
-        await fake_broker.send(stage.placed(cpu_seconds=0.5))
-        (failed,) = await fake_broker.wait_for(events.AttemptFailed, timeout_s=60)
-
-    assert (failed.reason, failed.retryable) == ("BUDGET_EXCEEDED", False)
-
-
 async def test_a_preempted_attempt_is_over_with_its_process(stage: Stage, fake_broker: FakeBroker) -> None:
     stage.peers.dataset_state = Dataset.STATE_CREATING
     placed = stage.placed()

@@ -26,7 +26,8 @@ from mltrainer_trainer.settings import TrainerSettings
 
 Stage = Any  # fixtures are not importable; see conftest.py
 TRIALS = int(os.environ.get("MLTRAINER_KILLED_TRIALS", "2"))
-PLACES = [f"{when} {number}" for number in range(1, TRIALS + 1) for when in ("before", "after")][1:]
+EVERYWHERE = [f"{when} {number}" for number in range(1, TRIALS + 1) for when in ("before", "after")]
+PLACES = EVERYWHERE[1:] if TRIALS > 2 else ["after 1", "before 2"]
 PROGRAM = Path(__file__).with_name("held_attempt.py")
 MODELS = ("har", "ridge")
 

@@ -26,7 +26,7 @@ SETTINGS = TrainerSettings(
     output_limit_bytes=64 << 10,
 )
 MEBIBYTE = 1 << 20
-LIMITS = {"FILE_BYTES": 8 * MEBIBYTE, "SCRATCH_BYTES": 16 * MEBIBYTE, "STALL_S": 2}
+LIMITS = {"FILE_BYTES": 8 * MEBIBYTE, "SCRATCH_BYTES": 16 * MEBIBYTE}
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -76,8 +76,7 @@ async def test_a_study_goes_on_without_the_models_that_take_too_much(
     ("way", "reason", "asked"),
     [
         pytest.param("write_many_files", "DISK_EXCEEDED", {}, id="disk"),
-        pytest.param("use_cpu", "BUDGET_EXCEEDED", {"cpu_seconds": 3.0}, id="budget"),
-        pytest.param("sleep", "STALLED", {}, id="stall"),
+        pytest.param("use_cpu", "BUDGET_EXCEEDED", {"cpu_seconds": 2.0}, id="budget"),
     ],
 )
 async def test_an_attempt_that_does_not_end_is_ended_under_a_name(
