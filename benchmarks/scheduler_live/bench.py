@@ -10,6 +10,7 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import statistics
 import tempfile
 import time
@@ -29,6 +30,7 @@ from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
 from mltrainer_scheduler.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_scheduler.application.accept_trainings import AcceptTraining, AcceptTrainingsHandler
 from mltrainer_scheduler.application.conclude_attempt import AttemptSuccess, ConcludeAttemptHandler
 from mltrainer_scheduler.application.explain_training import ExplainTrainingHandler
 from mltrainer_scheduler.application.lead import LeadHandler
@@ -80,6 +82,7 @@ class Scheduler:
         self.place = PlaceTrainingsHandler(
             unit_of_work, self.clock, new_id, resolve, self.bounds, self.planner, HOLDER
         )
+        self.accept = AcceptTrainingsHandler(unit_of_work, self.clock, self.clock, new_id, resolve)
         self.conclude = ConcludeAttemptHandler(unit_of_work, self.clock, self.bounds)
         self.explain = ExplainTrainingHandler(unit_of_work, self.clock, self.planner)
         self.lead = LeadHandler(unit_of_work, self.clock, HOLDER, 3_600.0)
@@ -202,6 +205,20 @@ async def measure_explanations(scheduler: Scheduler, rounds: int) -> list[Row]:
     return [await measured("ExplainTraining", min(rounds, 2 * len(names[::step])), explain)]
 
 
+async def measure_acceptance(scheduler: Scheduler, rounds: int) -> list[Row]:
+    """Takes requests in, a hundred at a time as they come from the broker."""
+    numbers = count()
+
+    async def accept() -> None:
+        batch = [
+            AcceptTraining(f"a{number}", f"a{number}", workload.specification(number))
+            for number in (next(numbers) for _ in range(100))
+        ]
+        await scheduler.accept(batch)
+
+    return [await measured("100 requests are accepted", rounds, accept)]
+
+
 async def run(arguments: argparse.Namespace, directory: Path, bootstrap_servers: str) -> dict[str, Any]:
     """Measures everything once."""
     gc.freeze()
@@ -223,11 +240,13 @@ async def run(arguments: argparse.Namespace, directory: Path, bootstrap_servers:
         await scheduler.place()
         rows += await measure_events(scheduler, arguments.events)
         rows += await measure_explanations(scheduler, arguments.explanations)
+        rows += await measure_acceptance(scheduler, 20)
     return {
         "queued": arguments.queued,
         "nodes": arguments.nodes,
         "policy": arguments.policy,
         "load_average": os.getloadavg()[0],
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024,
         "rows": [asdict(row) for row in rows],
         "throughput": asdict(throughput),
     }
@@ -236,7 +255,8 @@ async def run(arguments: argparse.Namespace, directory: Path, bootstrap_servers:
 def report(result: dict[str, Any]) -> None:
     """Prints what was measured."""
     size = f"{result['queued']} queued, {result['nodes']} nodes x 8 GPUs"
-    print(f"{size}, policy {result['policy']}, load {result['load_average']:.1f}")
+    state = f"load {result['load_average']:.1f}, peak memory {result['peak_memory_mib']:.0f} MiB"
+    print(f"{size}, policy {result['policy']}, {state}")
     print(f"{'what':44} {'n':>5} {'p50 ms':>9} {'p99 ms':>9} {'CPU ms':>9}")
     for row in result["rows"]:
         times = f"{row['p50_ms']:9.2f} {row['p99_ms']:9.2f} {row['cpu_p50_ms']:9.2f}"

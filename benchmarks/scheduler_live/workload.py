@@ -83,10 +83,11 @@ async def add_queued(database: Database, queued: int, now: datetime) -> None:
         await connection.execute(insert(training), rows)
 
 
-def _training(number: int, now: datetime) -> Training:
+def specification(number: int) -> TrainingSpec:
+    """Returns what one request asks for, of a width drawn by its number."""
     rng = random.Random(number)
     gpus, workers, _ = rng.choices(_WIDTHS, [weight for _, _, weight in _WIDTHS])[0]
-    spec = TrainingSpec(
+    return TrainingSpec(
         study=f"studies/s{number % 50}",
         target=Target(TargetKind.LOG_REALIZED_VARIANCE, 5),
         symbols=("AAPL", "MSFT"),
@@ -98,10 +99,13 @@ def _training(number: int, now: datetime) -> Training:
         resources=Resources(4.0 * gpus, gpus * 16 * _GIB, float(gpus), gang_workers=workers),
         owner="desk",
     )
+
+
+def _training(number: int, now: datetime) -> Training:
     return Training(
         name=f"trainings/{number:08d}",
         request_id=f"r{number}",
-        spec=with_defaults(spec),
+        spec=with_defaults(specification(number)),
         state=TrainingState.QUEUED,
         create_time=now - timedelta(seconds=60.0 - 1e-3 * (number % 60_000)),
         ready_time=now - timedelta(seconds=60.0),

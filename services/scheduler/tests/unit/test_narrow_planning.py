@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from mltrainer_scheduler.application.planner import Cadence, Planner
 from mltrainer_scheduler.bootstrap import planning_policy
+from mltrainer_scheduler.domain import situations
 from mltrainer_scheduler.domain.specification import Resources, TrainingSpec
 from mltrainer_scheduler.domain.training import SchedulingPolicy
 from mltrainer_scheduling.quotas import UNLIMITED, Queue
@@ -87,3 +88,19 @@ async def test_what_concerns_everybody_is_planned_in_full(large: Any, seeded: Sp
     await large.place()
 
     assert large.planner.decisions is not full
+
+
+async def test_of_very_many_each_queue_has_its_first_ones_planned_and_the_rest_are_behind_them(
+    large: Any, seeded: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(situations, "_WINDOW", 4)
+    await large.ready(cpus=3.0)
+    await _ask(large, seeded, *range(10), queue="crowd")
+    await _ask(large, seeded, 10, queue="other")
+    await _ask(large, seeded, 11, queue="crowd", priority=1)
+
+    placed = [item.request_id for item in (await large.place()).placed]
+    last = await large.explain((await large.training("r9")).name)
+
+    assert {"r10", "r11"} <= set(placed)
+    assert (last.reason, last.queue_position) == ("BEHIND_OTHERS", 9)

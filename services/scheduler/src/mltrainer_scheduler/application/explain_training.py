@@ -68,7 +68,7 @@ class ExplainTrainingHandler:
 
     def _capacity(self, training: Training, now: datetime) -> Explanation:
         state, name = self.planner.state, training.name
-        wait = self.planner.decisions.waits.get(name)
+        wait = self.planner.hindrance(name)
         ahead, count = self.planner.ahead_of(name) if name in state.facts else ([], 0)
         if wait is None or name not in state.facts:
             message = "is placed within a second"

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import inf
 
-from mltrainer_scheduling.plan import Policy
+from mltrainer_scheduling.plan import Cause, Policy
 from mltrainer_scheduling.snapshot import Snapshot
 
 from mltrainer_scheduler.application.ports import KnowledgeRepository, PlanningRepository
 from mltrainer_scheduler.domain.catalogue import Knowledge
 from mltrainer_scheduler.domain.cluster_state import ClusterState
-from mltrainer_scheduler.domain.decisions import Decisions
+from mltrainer_scheduler.domain.decisions import Decisions, Hindrance
 from mltrainer_scheduler.domain.facts import Delta, TrainingFact
 from mltrainer_scheduler.domain.planning import decide
 from mltrainer_scheduler.domain.situations import around_events, whole
@@ -123,6 +123,13 @@ class Planner:
             finally:
                 state.apply(Delta(revision, trainings=(replace(fact, is_queued=False),)))
             return await asyncio.to_thread(decide, situation, self._policy, self._bounds), ahead
+
+    def hindrance(self, name: str) -> Hindrance | None:
+        """Says why a training waits by the last full plan; of very many, most are behind others."""
+        wait = self.decisions.waits.get(name)
+        if wait is None and self.decisions.left_out:
+            return Hindrance(Cause.BEHIND_OTHERS)
+        return wait
 
     def ahead_of(self, name: str) -> tuple[list[str], int]:
         """Names the next of those that go before a training in its queue, and counts all of them."""

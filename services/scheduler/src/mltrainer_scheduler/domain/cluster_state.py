@@ -177,7 +177,8 @@ class ClusterState:
         return float(np.min(times[times > now_s], initial=inf))
 
     def remember(self, order: Collection[str], urgency_s: Collection[float], last: Collection[str]) -> None:
-        """Takes note of how the last full plan ranked, and of whom no event can help: they come last."""
+        """Takes note of how the last full plan ranked; whom no event can help, or it left out, comes last."""
+        self.column("rank")[:] = inf
         rows = np.fromiter((self._rows[name] for name in order), np.int64, len(order))
         self.column("rank")[rows] = np.arange(len(rows))
         self.column("urgency_s")[rows] = np.fromiter(urgency_s, np.float64, len(urgency_s))

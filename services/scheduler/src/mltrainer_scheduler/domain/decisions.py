@@ -58,3 +58,4 @@ class Decisions:
     review_s: float = inf
     snapshot: Snapshot | None = None
     ranking: Ranking | None = None
+    left_out: int = 0

@@ -117,7 +117,8 @@ class _Planning:
             # What is in the way in a part of the cluster says nothing about the rest.
             return Decisions(stops, begins, review_s=plan.review_s)
         waits = Waits(plan.waits, self._snapshot, self._accounts, self._book, gate)
-        return Decisions(stops, begins, waits, plan.review_s, self._snapshot, _ranking(plan))
+        left_out = self._situation.left_out
+        return Decisions(stops, begins, waits, plan.review_s, self._snapshot, _ranking(plan), left_out)
 
     def _take(self, plan: Plan) -> None:
         snapshot, nodes = self._snapshot, self._snapshot.nodes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from mltrainer_scheduling.fair_share import PastUse, faded, held_seconds, with_amount_seconds
-from mltrainer_scheduling.jobs import Integers, JobTable
+from mltrainer_scheduling.jobs import Flags, Integers, JobTable
 from mltrainer_scheduling.nodes import NodeTable
 from mltrainer_scheduling.quotas import Amounts, Queue
 from mltrainer_scheduling.snapshot import Snapshot
@@ -19,6 +19,8 @@ from mltrainer_scheduler.domain.training import SchedulingPolicy, Terms
 
 # Of an event: the most urgent that wait, and the nodes of the least urgent that execute.
 _WAITING = 128
+# Of a full plan: of more, each queue's first ones.
+_WINDOW = 20_000
 _SPARE_NODES = 16
 
 
@@ -34,6 +36,7 @@ class Situation:
         running: How many gangs of each account execute, by code.
         asked: How many gangs of each account execute or may be placed.
         past: What queues have held up to now, living allocations included.
+        left_out: How many that may be placed are not in the snapshot, for there are too many.
     """
 
     snapshot: Snapshot
@@ -44,18 +47,43 @@ class Situation:
     running: Integers
     asked: Integers
     past: Mapping[str, PastUse]
+    left_out: int = 0
 
 
 def whole(state: ClusterState, now_s: float, silent: Collection[str], bounds: SchedulingPolicy) -> Situation:
-    """Looks at everything; trainings that may not be placed yet are left out."""
+    """Looks at everything; trainings that may not be placed yet are left out.
+
+    Of very many that wait it sees those that come first in their queues, so that a plan takes a bounded time
+    and nobody's crowd hides the others. The rest moves up as they leave.
+    """
     order = state.order()
-    chosen = order[(state.startable(now_s) | state.column("is_placed"))[order]]
+    startable = state.startable(now_s)
+    seen = _window(state, startable)
+    chosen = order[(seen | state.column("is_placed"))[order]]
     nodes = state.empty_nodes(silent)
     shares = np.flatnonzero(state.shares.workers.values[: state.shares.count] > 0)
     shares = shares[state.node_ranks()[state.shares.node.values[shares]] >= 0]
     jobs = _jobs(state, chosen, shares, now_s, bounds.terms)
     there = with_held(nodes, Held.of(jobs))
-    return _situation(state, Snapshot(now_s, jobs, there, state.history), bounds, nodes, is_whole=True)
+    snapshot = Snapshot(now_s, jobs, there, state.history)
+    left_out = int(startable.sum()) - int(seen.sum())
+    return replace(_situation(state, snapshot, bounds, nodes, is_whole=True), left_out=left_out)
+
+
+def _window(state: ClusterState, startable: Flags) -> Flags:
+    rows = np.flatnonzero(startable)
+    if len(rows) <= _WINDOW:
+        return startable
+    accounts = list(state.accounts.by_text.values())
+    names = {account.queue: number for number, account in enumerate(accounts)}
+    queue = np.array([names[account.queue] for account in accounts])[state.column("queue")[rows]]
+    order = np.lexsort((state.column("create_s")[rows], -state.column("priority")[rows], queue))
+    begins = np.flatnonzero(np.diff(queue[order], prepend=-1))
+    place = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
+    first = np.argsort(place, kind="stable")[:_WINDOW]
+    seen = np.zeros_like(startable)
+    seen[rows[order[first]]] = True
+    return seen
 
 
 def around_events(
