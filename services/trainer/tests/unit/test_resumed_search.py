@@ -46,7 +46,7 @@ def panel(days: int = 500) -> TrainingData:
 
 DATA = panel()
 PLAN = TrainingPlan(
-    select_entries(["linear"], TARGET),
+    select_entries(["har", "ridge", "elastic-net"], TARGET),
     EvaluationPlan(to_microseconds(START + timedelta(days=400)), refit_interval_bars=50, embargo_bars=2),
     max_trials=TRIALS,
     seed=7,
@@ -105,7 +105,7 @@ def test_a_training_killed_after_any_trial_ends_with_the_same_model(finished: in
     outcome = execute(ledger)
 
     assert set(ledger.evaluated.values()) == {1}
-    assert len(ledger.evaluated) == TRIALS
+    assert len(ledger.evaluated) == len(UNINTERRUPTED.trials)
     assert outcome.chosen == UNINTERRUPTED.chosen
     assert outcome.trials == UNINTERRUPTED.trials
     assert outcome.artifact.canonical_digest == UNINTERRUPTED.artifact.canonical_digest
@@ -131,4 +131,5 @@ def test_finished_trials_are_not_fitted_again() -> None:
 
     execute(ledger, again)
 
-    assert first.total() - again.total() == TRIALS
+    assert set(ledger.evaluated.values()) == {1}
+    assert again.total() <= first.total() - TRIALS
