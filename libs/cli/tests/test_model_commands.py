@@ -172,6 +172,23 @@ def test_nobody_approves_their_own_wish(capsys: pytest.CaptureFixture[str], tmp_
     assert "approved" in said(capsys, "policy", "vol5", "--alias", "live")
 
 
+def test_a_policy_that_was_taken_back_gives_way_to_the_next_closest_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    conditions = tmp_path / "conditions.json"
+    conditions.write_text(json.dumps(APPROVAL))
+    ask(capsys, "policy", "vol5", "--alias", "green", "--set", str(conditions))
+
+    unset = said(capsys, "policy", "vol5", "--alias", "green", "--unset")
+    holds = ask(capsys, "policy", "vol5", "--alias", "green")
+    both = refused(capsys, "policy", "vol5", "--unset", "--set", str(conditions))
+    last_resort = refused(capsys, "policy", "--alias", "-", "--unset")
+
+    assert "taken back" in unset
+    assert holds["name"] == "models/-/gatePolicies/-"
+    assert (both[0], last_resort[0]) == (ExitCode.USAGE, ExitCode.REJECTED)
+
+
 def test_conditions_that_cannot_be_read_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -125,6 +125,8 @@ def policy(
         print_json(found)
         return
     shown = {field: found[field] for field in ("name", "number", "actor", "reason")}
+    if found.get("unset"):
+        shown["state"] = "taken back: the next closest one holds"
     print_fields({**shown, "update_time": to_second(found.get("update_time"))}, output)
     print_rows(map(_condition_row, found["conditions"]), _CONDITION_COLUMNS, output, title="conditions")
 
