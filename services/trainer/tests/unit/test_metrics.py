@@ -12,6 +12,7 @@ from mltrainer_trainer.domain.metrics import (
     r_squared,
     root_mean_squared_error,
     score,
+    standard_errors,
     strategy_returns,
 )
 
@@ -73,6 +74,49 @@ def test_a_strategy_holds_one_unit_and_skips_overlapping_dates() -> None:
 
 def test_each_target_has_its_metrics() -> None:
     result = result_of([1.0, 2.0], [1.5, 1.5])
+    common = {"r2", "rmse", "ic", "rank_ic"}
 
-    assert set(score(result, TargetKind.LOG_REALIZED_VARIANCE, 1)) == {"r2", "rmse", "qlike", "ic", "rank_ic"}
-    assert set(score(result, TargetKind.EXCESS_RETURN, 1)) == {"r2", "rmse", "ic", "rank_ic"}
+    assert set(score(result, TargetKind.LOG_REALIZED_VARIANCE, 1)) == {*common, "qlike"}
+    assert set(score(result, TargetKind.EXCESS_RETURN, 1)) == common
+    assert set(score(result, TargetKind.DIRECTION, 1)) == {*common, "log_loss", "brier", "calibration_error"}
+
+
+def test_predictions_that_take_positions_are_scored_as_a_strategy() -> None:
+    random = np.random.default_rng(1)
+    date, symbol = np.repeat(np.arange(200), 5), np.tile(np.arange(5), 200)
+    labels = random.normal(scale=0.02, size=1_000)
+    result = OutOfSample(date, labels, labels + random.normal(scale=0.1, size=1_000), np.zeros(1_000), symbol)
+
+    scores = score(result, TargetKind.EXCESS_RETURN, 5)
+
+    assert {"sharpe", "net_sharpe", "turnover", "drawdown"} < set(scores)
+    assert scores["net_sharpe"] < scores["sharpe"]
+    assert 0 < scores["turnover"] <= 2
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        pytest.param(TargetKind.EXCESS_RETURN, "sharpe", id="sharpe"),
+        pytest.param(TargetKind.DIRECTION, "brier", id="brier"),
+        pytest.param(TargetKind.DIRECTION, "log_loss", id="log-loss"),
+        pytest.param(TargetKind.LOG_REALIZED_VARIANCE, "qlike", id="qlike"),
+    ],
+)
+def test_confidence_intervals_of_overlapping_labels_hold_what_they_promise(
+    target: TargetKind, name: str
+) -> None:
+    values, errors = [], []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        daily = random.normal(size=(154, 3)) + random.normal(size=(154, 1))
+        labels = np.apply_along_axis(np.convolve, 0, daily, np.ones(5), "valid").ravel() / 5
+        if target == TargetKind.DIRECTION:
+            labels = (labels > 0).astype(float)
+        predictions = 0.5 + 0.1 * random.normal(size=len(labels))
+        date, symbol = np.repeat(np.arange(150), 3), np.tile(np.arange(3), 150)
+        result = OutOfSample(date, labels, predictions, np.zeros(len(labels)), symbol)
+        values.append(score(result, target, 5)[name])
+        errors.append(standard_errors(result, target, 5)[name])
+
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)

@@ -2,9 +2,9 @@ import math
 
 from mltrainer_trainer.adapters.optuna_sampler import draw_by_estimator
 from mltrainer_trainer.domain.catalogue import Choice, UniformRange
-from mltrainer_trainer.domain.sampling import Observation, draw_at_random
+from mltrainer_trainer.domain.sampling import Observation, Space, draw_at_random
 
-SPACE = {
+SPACE: Space = {
     "strength": UniformRange(1e-4, 10.0, log_scale=True),
     "leaves": UniformRange(2, 64, log_scale=True, whole=True),
     "kind": Choice(("a", "b", None)),

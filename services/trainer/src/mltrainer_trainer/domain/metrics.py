@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from mltrainer_features import TargetKind
 
+from mltrainer_trainer.domain.calibration import brier_losses, calibration_error, log_losses
 from mltrainer_trainer.domain.inference import MeanEstimate, hac_mean, ratio_error
-from mltrainer_trainer.domain.sharpe import sharpe_ratio
+from mltrainer_trainer.domain.sharpe import sharpe_error, sharpe_ratio
+from mltrainer_trainer.domain.strategies import maximum_drawdown, trade
 from mltrainer_trainer.domain.training_data import Floats, Integers
 
 _LARGEST_EXPONENT = 50.0
@@ -15,12 +17,16 @@ _LARGEST_EXPONENT = 50.0
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OutOfSample:
-    """Predictions for test rows, with the mean label of the training rows behind each of them."""
+    """Predictions for test rows, with the mean label of the training rows behind each of them.
+
+    Without `symbol` nothing is known of turnover and costs.
+    """
 
     date: Integers
     labels: Floats
     predictions: Floats
     training_mean: Floats
+    symbol: Integers | None = None
 
     def __len__(self) -> int:
         """Counts the rows."""
@@ -34,11 +40,13 @@ class OutOfSample:
 
 def joined(parts: list[OutOfSample]) -> OutOfSample:
     """Pools the rows of several folds."""
+    symbols = [part.symbol for part in parts if part.symbol is not None]
     return OutOfSample(
         np.concatenate([part.date for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.predictions for part in parts]),
         np.concatenate([part.training_mean for part in parts]),
+        None if not symbols or len(symbols) < len(parts) else np.concatenate(symbols),
     )
 
 
@@ -98,17 +106,33 @@ def score(result: OutOfSample, target: TargetKind, horizon_bars: int) -> dict[st
     scores = {name: metric(result) for name, metric in common.items()}
     for name, of_ranks in (("ic", False), ("rank_ic", True)):
         scores[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).mean
-    if target != TargetKind.LOG_REALIZED_VARIANCE:
-        returns = strategy_returns(result, horizon_bars)
-        if returns.any():
-            scores["sharpe"] = sharpe_ratio(returns)
+    if target == TargetKind.EXCESS_RETURN:
+        scores |= _strategy_scores(result, horizon_bars)
+    if target == TargetKind.DIRECTION:
+        scores["log_loss"] = float(log_losses(result.labels, result.predictions).mean())
+        scores["brier"] = float(brier_losses(result.labels, result.predictions).mean())
+        scores["calibration_error"] = calibration_error(result.labels, result.predictions)
+    return scores
+
+
+def _strategy_scores(result: OutOfSample, horizon_bars: int) -> dict[str, float]:
+    """Scores the strategy of trading the predictions; nothing where it never takes a position."""
+    returns = strategy_returns(result, horizon_bars)
+    if not returns.any():
+        return {}
+    scores = {"sharpe": sharpe_ratio(returns), "drawdown": maximum_drawdown(returns)}
+    if result.symbol is not None:
+        strategy = trade(result.date, result.symbol, result.labels, result.predictions, horizon_bars)
+        scores["turnover"] = float(strategy.turnover.mean())
+        scores["net_sharpe"] = sharpe_ratio(strategy.net_returns())
     return scores
 
 
 def standard_errors(result: OutOfSample, target: TargetKind, horizon_bars: int) -> dict[str, float]:
-    """Gives the standard error of every metric of `score`, for labels that overlap from date to date.
+    """Gives standard errors of the metrics of `score`, for labels that overlap from date to date.
 
-    Sums over dates are what varies: rows of one date are correlated across symbols.
+    Sums over dates are what varies: rows of one date are correlated across symbols. Those of drawdown,
+    turnover and calibration are unknown. Plus and minus 1.96 of them are a 95 % confidence interval.
     """
     lag = horizon_bars - 1
     rows, squared = (sum_by_date(result.date, it) for it in (np.ones(len(result)), result.squared_errors))
@@ -120,6 +144,12 @@ def standard_errors(result: OutOfSample, target: TargetKind, horizon_bars: int) 
         errors["qlike"] = ratio_error(sum_by_date(result.date, _qlike_losses(result)), rows, lag)
     for name, of_ranks in (("ic", False), ("rank_ic", True)):
         errors[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).standard_error
+    if target == TargetKind.EXCESS_RETURN:
+        errors["sharpe"] = sharpe_error(strategy_returns(result, horizon_bars))
+    if target == TargetKind.DIRECTION:
+        for name, losses in (("log_loss", log_losses), ("brier", brier_losses)):
+            by_date = sum_by_date(result.date, losses(result.labels, result.predictions))
+            errors[name] = ratio_error(by_date, rows, lag)
     return errors
 
 

@@ -203,7 +203,8 @@ class Candidate:
             detail = f"{broken} of {len(predictions)} predictions are not finite"
             raise TrialFailedError(self.entry.id, TrialFailure.DIVERGED, detail)
         mean = np.full(len(fold.test), data.labels[fold.train].mean())
-        return OutOfSample(data.date[fold.test], data.labels[fold.test], predictions, mean)
+        rows = fold.test
+        return OutOfSample(data.date[rows], data.labels[rows], predictions, mean, data.symbol[rows])
 
     def _matrix(self, data: TrainingData, rows: Rows) -> Floats:
         columns = data.columns(self.entry.columns(data.feature_names))

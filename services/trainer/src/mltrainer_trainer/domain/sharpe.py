@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mltrainer_trainer.domain.inference import normal_below
+from mltrainer_trainer.domain.inference import hac_mean, normal_below
 from mltrainer_trainer.domain.training_data import Floats
 
 _EULER_GAMMA = 0.5772156649015329
@@ -30,6 +30,14 @@ def sharpe_ratio(returns: Floats) -> float:
     if len(returns) < 2 or float(np.ptp(returns)) == 0.0:
         return 0.0
     return float(returns.mean()) / float(returns.std(ddof=1))
+
+
+def sharpe_error(returns: Floats) -> float:
+    """Gives the standard error of the Sharpe ratio of autocorrelated returns, by linearising it."""
+    if len(returns) < 2 or float(np.ptp(returns)) == 0.0:
+        return 0.0
+    standard = (returns - returns.mean()) / returns.std(ddof=1)
+    return hac_mean(standard - sharpe_ratio(returns) / 2 * (standard**2 - 1)).standard_error
 
 
 def moments(returns: Floats) -> Moments:

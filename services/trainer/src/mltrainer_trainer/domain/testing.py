@@ -1,7 +1,7 @@
 """Tests models walk-forward: refits them for each test fold and scores what they predict."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -121,7 +121,7 @@ class Tester:
             first = next(iter(members.values()))
             predictions = {name: part.predictions for name, part in members.items()}
             combined = ensemble.combine(predictions, centre_of(self.data, fold))
-            parts.append(OutOfSample(first.date, first.labels, combined, first.training_mean))
+            parts.append(replace(first, predictions=combined))
         return self._scored(self.selection.trial, parts, 0.0, is_baseline=False)
 
     def _scored(
