@@ -392,6 +392,9 @@ class InMemoryInbox:
         self._store.claimed.add((event_id, consumer))
         return is_new
 
+    async def claim_all(self, event_ids: Sequence[str], consumer: str = "default") -> set[str]:
+        return {event_id for event_id in event_ids if await self.claim(event_id, consumer)}
+
 
 class InMemoryOutbox:
     def __init__(self, store: Store) -> None:

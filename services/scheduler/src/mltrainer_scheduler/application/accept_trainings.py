@@ -73,19 +73,19 @@ class AcceptTrainingsHandler:
         async with self.unit_of_work() as uow:
             knowledge = await uow.knowledge.load()
             known = await uow.trainings.known_requests({command.request_id for command in commands})
+            new = await uow.inbox.claim_all([command.event_id for command in commands], CONSUMER)
             accepted = []
             for command in commands:
-                accepted.append(await self._accept(uow, command, knowledge, known))
+                if command.event_id not in new or (command.request_id and command.request_id in known):
+                    accepted.append(Accepted(command.request_id, Acceptance.KNOWN))
+                    continue
+                accepted.append(await self._accept(uow, command, knowledge))
+                new.remove(command.event_id)
                 known.add(command.request_id)
             await uow.commit()
         return accepted
 
-    async def _accept(
-        self, uow: UnitOfWork, command: AcceptTraining, knowledge: Knowledge, known: set[str]
-    ) -> Accepted:
-        is_new = await uow.inbox.claim(command.event_id, CONSUMER)
-        if not is_new or (command.request_id and command.request_id in known):
-            return Accepted(command.request_id, Acceptance.KNOWN)
+    async def _accept(self, uow: UnitOfWork, command: AcceptTraining, knowledge: Knowledge) -> Accepted:
         change = await self._decide(uow, command, knowledge)
         await uow.trainings.add(change.training)
         computations.publish(uow, change)

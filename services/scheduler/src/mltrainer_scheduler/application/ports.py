@@ -259,6 +259,10 @@ class Inbox(Protocol):
         """Tells whether an event is new to a consumer, and remembers it."""
         ...
 
+    async def claim_all(self, event_ids: Sequence[str], consumer: str = ...) -> set[str]:
+        """Returns which events are new to a consumer, and remembers all of them."""
+        ...
+
 
 class Outbox(Protocol):
     """Publishes events once the transaction has been committed."""
