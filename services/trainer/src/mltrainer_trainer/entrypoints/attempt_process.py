@@ -33,7 +33,7 @@ _WAITING_STAGES = frozenset({"", "dataset", "record", "upload"})
 _BUDGET_CHECK_S = 0.25
 _REPORT_INTERVAL_S = 1.0
 # Whoever asks a process to end makes it end a little later.
-_GIVING_BACK_S = 6.0
+_GIVING_BACK_S = 2.5
 _LONGEST_HEARTBEAT_S = 5.0
 # A lease is asked for this often before it lapses.
 _ASKS_PER_LEASE = 4
