@@ -21,7 +21,7 @@ class Series:
     points: tuple[tuple[str, float], ...]
 
 
-def draw_series(drawn: Sequence[Series], path: Path, *, title: str) -> None:
+def draw_series(drawn: Sequence[Series], path: Path, *, title: str, up: str) -> None:
     """Writes a picture in the format that the name of the file ends with."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -34,9 +34,9 @@ def draw_series(drawn: Sequence[Series], path: Path, *, title: str) -> None:
         axes.plot(times, [value for _, value in series.points], linewidth=1.2, label=series.symbol)
     axes.set_title(title)
     axes.set_xlabel("event time, UTC")
+    axes.set_ylabel(up)
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(loc="upper left", ncols=min(len(drawn), 5))
-    figure.autofmt_xdate()
+    figure.legend(loc="outside lower center", ncols=min(len(drawn), 6))
     try:
         canvas.print_figure(str(path), dpi=120)
     except OSError as error:

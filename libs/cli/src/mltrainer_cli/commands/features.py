@@ -218,7 +218,7 @@ def plot(
             ExitCode.NOT_FOUND,
         )
     if picture:
-        draw_series(drawn, picture, title=f"{full_name('featureViews', view).split('/')[1]}: {feature}")
+        draw_series(drawn, picture, title=full_name("featureViews", view).rpartition("/")[2], up=feature)
         print_line(f"Drawn into {picture}.")
         return
     for series in drawn:
