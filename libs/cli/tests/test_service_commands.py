@@ -122,3 +122,30 @@ def test_a_request_without_a_broker_is_one_sentence(capsys: pytest.CaptureFixtur
 
     assert code == ExitCode.NOT_RUNNING
     assert "The broker cannot be reached" in capsys.readouterr().err
+
+
+def test_bars_of_a_file_become_features_and_the_refused_ones_are_listed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "bars.csv"
+    lines = [f"ZZ,2024-01-{day:02},{100 + day}" for day in range(1, 11)]
+    file.write_text("\n".join(["symbol,event_time,close", *lines, "ZZ,2024-01-11,-1"]))
+    plot = ["features", "plot", "market_returns", "ZZ", "--feature", "return_1"]
+    picture = tmp_path / "returns.png"
+
+    loaded = _ask(capsys, "features", "backfill", str(file))
+    view = _ask(capsys, "features", "show", "market_returns")
+    refused = _ask(capsys, "features", "refused", "--symbol", "ZZ")
+    replayed = _ask(capsys, "features", "replay", refused[0]["name"])
+
+    assert (loaded["accepted_count"], loaded["refused_count"]) == (10, 1)
+    assert view["row_count"] == 10
+    assert [(bar["reason"], bar["close"]) for bar in refused] == [("PRICE_NOT_POSITIVE", -1.0)]
+    assert replayed["refused_bars"] == refused
+    assert run(["features", "freshness"]) == ExitCode.CLAIM_FAILED
+    assert "Not fresh: market_cross_section" in capsys.readouterr().err
+    assert run(plot) == run([*plot, "--picture", str(picture)]) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("ZZ ")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert run(["features", "plot", "market_returns", "NONE", "--feature", "return_1"]) == ExitCode.NOT_FOUND
+    assert run(["features", "plot", "market_returns", "ZZ", "--feature", "none"]) == ExitCode.USAGE
