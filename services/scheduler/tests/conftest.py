@@ -29,7 +29,7 @@ from mltrainer_scheduler.application.lead import LeadHandler
 from mltrainer_scheduler.application.manage_queues import QueuesHandler
 from mltrainer_scheduler.application.place_trainings import PassResult, PlaceTrainingsHandler
 from mltrainer_scheduler.application.planner import Planner
-from mltrainer_scheduler.application.ports import HeldAllocation
+from mltrainer_scheduler.application.ports import HeldAllocation, Lock
 from mltrainer_scheduler.application.preview_training import PreviewTrainingHandler
 from mltrainer_scheduler.application.record_progress import RecordProgressHandler
 from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHandler
@@ -345,9 +345,10 @@ class InMemoryPlanningRepository:
         self._store.leader = (holder, now + timedelta(seconds=length_s))
         return True
 
-    async def silent_for_leader(self, holder: str, heard_since: datetime) -> frozenset[str] | None:
+    async def lock_for_leader(self, holder: str, heard_since: datetime) -> Lock | None:
+        number = await self.lock()
         leads = self._store.leader is not None and self._store.leader[0] == holder
-        return await self.silent(heard_since) if leads else None
+        return Lock(number, await self.silent(heard_since)) if leads else None
 
 
 class InMemoryKnowledgeRepository:

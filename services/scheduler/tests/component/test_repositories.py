@@ -222,9 +222,18 @@ async def test_one_scheduler_leads_until_it_falls_silent(unit_of_work: Any) -> N
 
     answers = [await lead(*turn) for turn in (("a", 0), ("b", 1), ("a", 4), ("b", 8), ("b", 10), ("a", 11))]
 
-    async with unit_of_work.view() as view:
-        assert await view.planning.silent_for_leader("a", NOW) is None
-        assert await view.planning.silent_for_leader("b", NOW) == frozenset()
+    async with unit_of_work() as uow:
+        assert await uow.planning.lock_for_leader("a", NOW) is None
+    async with unit_of_work() as uow:
+        await uow.cluster.report(NodeReport("nodes/a", Capacity(1, 2, 3), "", True, False, "", 1, NOW))  # noqa: FBT003
+        await uow.commit()
+    async with unit_of_work() as uow:
+        heard = await uow.planning.lock_for_leader("b", NOW)
+    async with unit_of_work() as uow:
+        silent = await uow.planning.lock_for_leader("b", NOW + timedelta(seconds=1))
+    assert heard is not None
+    assert silent is not None
+    assert (heard.silent, silent.silent) == (frozenset(), {"nodes/a"})
     assert answers == [True, False, True, False, True, False]
 
 

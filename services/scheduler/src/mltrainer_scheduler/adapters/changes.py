@@ -1,6 +1,9 @@
 """Counts changes, and puts the transactions that make them one behind the other."""
 
-from sqlalchemy import select, update
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.own_commits import OwnCommits, Written
@@ -31,6 +34,13 @@ class ChangeCounter:
         if self.written.number is None:
             self.written.number = int((await self._connection.execute(_COUNTED)).scalar_one())
         return self.written.number
+
+    async def number_and(self, *columns: ColumnElement[Any], parameters: Mapping[str, Any]) -> Any:
+        """Returns the row of the number and of other values, as of its giving; it must be the first call."""
+        assert self.written.number is None
+        row = (await self._connection.execute(_COUNTED.returning(*columns), parameters)).one()
+        self.written.number = int(row.revision)
+        return row
 
     async def last(self) -> int:
         """Returns the last number that was given."""

@@ -8,7 +8,7 @@ from typing import Any
 from mltrainer_common.database import upsert
 from mltrainer_scheduling.fair_share import PastUse
 from mltrainer_scheduling.quotas import Queue
-from sqlalchemy import bindparam, case, delete, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.changes import ChangeCounter
@@ -23,6 +23,7 @@ from mltrainer_scheduler.adapters.tables import (
     queue_use,
     training,
 )
+from mltrainer_scheduler.application.ports import Lock
 from mltrainer_scheduler.domain.facts import (
     Delta,
     Duration,
@@ -60,10 +61,13 @@ _FACT_COLUMNS = (
     training.c.knowledge,
     training.c.reason,
 )
-_LEADER_AND_SILENT = (
-    select(leader.c.holder, node.c.name)
-    .select_from(leader.outerjoin(node, node.c.seen_time < bindparam("heard_since")))
-    .where(leader.c.name == _LEADER)
+_HOLDER = select(leader.c.holder).where(leader.c.name == _LEADER).scalar_subquery().label("holder")
+_SILENT_COUNT = (
+    select(func.count())
+    .select_from(node)
+    .where(node.c.seen_time < bindparam("heard_since"))
+    .scalar_subquery()
+    .label("silent_count")
 )
 _ACTIVE = training.c.state.in_([TrainingState.QUEUED, TrainingState.PLACED])
 
@@ -115,12 +119,14 @@ class SqlPlanningRepository:
         query = select(node.c.name).where(node.c.seen_time < heard_since)
         return frozenset((await self._connection.execute(query)).scalars())
 
-    async def silent_for_leader(self, holder: str, heard_since: datetime) -> frozenset[str] | None:
-        """Names the nodes that have not reported since a moment; None unless a process still leads."""
-        rows = (await self._connection.execute(_LEADER_AND_SILENT, {"heard_since": heard_since})).all()
-        if not rows or rows[0].holder != holder:
+    async def lock_for_leader(self, holder: str, heard_since: datetime) -> Lock | None:
+        """Locks like `lock`, and looks for silent nodes; None unless a process still leads."""
+        times = {"heard_since": heard_since}
+        row = await self._changes.number_and(_HOLDER, _SILENT_COUNT, parameters=times)
+        if row.holder != holder:
             return None
-        return frozenset(row.name for row in rows if row.name is not None)
+        silent = await self.silent(heard_since) if row.silent_count else frozenset()
+        return Lock(int(row.revision), silent)
 
     async def queues(self) -> tuple[Queue, ...]:
         """Returns the queues that were set, by name."""

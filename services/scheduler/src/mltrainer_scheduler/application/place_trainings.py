@@ -52,11 +52,10 @@ class PlaceTrainingsHandler:
             return PassResult()
         heard_since = now - timedelta(seconds=self.policy.node_silence_s)
         async with self.unit_of_work() as uow:
-            change = await uow.planning.lock()
-            silent = await uow.planning.silent_for_leader(self.holder, heard_since)
-            if silent is None:
+            lock = await uow.planning.lock_for_leader(self.holder, heard_since)
+            if lock is None:
                 return PassResult()
-            await self.planner.follow(uow.planning, now, silent)
+            await self.planner.follow(uow.planning, now, lock.silent)
             step = _Pass(self, uow, await self.planner.knowledge(uow.knowledge), now)
             await step.settle()
             decisions = await self.planner.plan(now)
@@ -66,7 +65,7 @@ class PlaceTrainingsHandler:
             if step.has_changes:
                 await uow.commit()
         if not step.try_again:
-            self.planner.settle(change if step.has_changes else change - 1)
+            self.planner.settle(lock.number if step.has_changes else lock.number - 1)
         return PassResult(tuple(step.placed), tuple(step.stopped), step.try_again)
 
     async def _is_due(self, now: datetime) -> bool:

@@ -42,6 +42,14 @@ class HeldAllocation:
     training: Training
 
 
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The number of the transaction that holds the lock, and the nodes that are silent now."""
+
+    number: int
+    silent: frozenset[str]
+
+
 class TrainingRepository(Protocol):
     """Keeps trainings by name."""
 
@@ -203,8 +211,8 @@ class PlanningRepository(Protocol):
         """Names the nodes that have not reported since a moment."""
         ...
 
-    async def silent_for_leader(self, holder: str, heard_since: datetime) -> frozenset[str] | None:
-        """Names the nodes that have not reported since a moment; None unless a process still leads."""
+    async def lock_for_leader(self, holder: str, heard_since: datetime) -> Lock | None:
+        """Locks like `lock`, and looks for silent nodes; None unless a process still leads."""
         ...
 
     async def queues(self) -> tuple[Queue, ...]:
