@@ -4,6 +4,7 @@ Feast's suite imports this module by name and reads the two lists; `run.py` puts
 """
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.repo_config import FeastConfigBaseModel
 from mltrainer_feature.adapters.feast_offline import PolarsOfflineStoreConfig
+from mltrainer_testkit.redis import redis_server
 from tests.universal.feature_repos.universal.data_sources.file import FileDataSourceCreator
+from tests.universal.feature_repos.universal.online_store_creator import OnlineStoreCreator
 
 # The suite says that every row was created when the test began, after the entity rows: honouring that,
 # as the store does by default, every feature is null. The suite expects Feast's default.
@@ -55,4 +58,24 @@ class PolarsDirectorySourceCreator(FileDataSourceCreator):
 
 
 AVAILABLE_OFFLINE_STORES = [("local", PolarsDataSourceCreator), ("local", PolarsDirectorySourceCreator)]
-AVAILABLE_ONLINE_STORES = {"sqlite": ({"type": "sqlite"}, None)}
+
+
+class GuardedRedisCreator(OnlineStoreCreator):
+    """A Redis of the suite's own, started from the machine's executable."""
+
+    def __init__(self, project_name: str, **_: Any) -> None:
+        super().__init__(project_name)
+        self._directory = tempfile.TemporaryDirectory(prefix="mltrainer-suite-")
+        self._stack = ExitStack()
+
+    def create_online_store(self) -> dict[str, str]:
+        server = self._stack.enter_context(redis_server(Path(self._directory.name)))
+        kind = "mltrainer_feature.adapters.feast_online.GuardedRedisOnlineStore"
+        return {"type": kind, "url": server.url}
+
+    def teardown(self) -> None:
+        self._stack.close()
+        self._directory.cleanup()
+
+
+AVAILABLE_ONLINE_STORES = {"mltrainer_redis": ({}, GuardedRedisCreator)}

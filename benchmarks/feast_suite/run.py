@@ -1,4 +1,4 @@
-"""Runs Feast's universal test-suite over this repository's offline store, in an environment of its own.
+"""Runs Feast's universal test-suite over this repository's stores, in an environment of its own.
 
 `python benchmarks/feast_suite/run.py` needs git and a way to GitHub: the suite is neither in Feast's wheel
 nor in its source distribution. `--checkout DIRECTORY` takes a clone of tag v0.67.0 instead.
@@ -35,6 +35,8 @@ PACKAGES = (
     "psutil",
 )
 MEMBERS = ("libs/common", "libs/features", "libs/messaging", "libs/protos", "services/feature")
+# Starts Redis; the rest of it, and what that needs, is not installed.
+TESTKIT = ROOT / "libs" / "testkit" / "src"
 OFFLINE = ("offline_store", "registration")
 ONLINE = ("online_store",)
 
@@ -81,7 +83,7 @@ def main() -> int:
     parser.add_argument(
         "--python", type=Path, help="an environment that has Feast, its test tools and this repository"
     )
-    parser.add_argument("--online", action="store_true", help="the tests of online stores too, over SQLite")
+    parser.add_argument("--online", action="store_true", help="the tests of online stores too, over Redis")
     parser.add_argument("rest", nargs="*", help="passed to pytest, after --")
     options = parser.parse_args()
     tests = (options.checkout or checkout()).resolve() / "sdk" / "python" / "tests"
@@ -100,7 +102,7 @@ def main() -> int:
         "FULL_REPO_CONFIGS_MODULE": "mltrainer_repo_configuration",
         "FEAST_IS_LOCAL_TEST": "True",
         "FEAST_USAGE": "False",
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(tests.parent)]),
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(tests.parent), str(TESTKIT)]),
     }
     return subprocess.run(command, cwd=tests.parent, env={**os.environ, **settings}, check=False).returncode
 
