@@ -2,8 +2,8 @@
 
     python benchmarks/registry/floor.py
 
-Prints its port. The message is decoded and one of the same size encoded; there are no interceptors, no tokens, and
-no other work in the process.
+Prints its port. The message is decoded and one of the same size encoded; there are no interceptors, no tokens
+and no other work in the process.
 """
 
 import asyncio
