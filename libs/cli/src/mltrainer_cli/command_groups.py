@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 GROUPS = {
     "demo": "Show the whole platform at work on bundled market data.",
     "train": "Ask for trainings and follow them.",
+    "retrain": "Have a calendar or drift ask for trainings.",
     "models": "Look at models, move their aliases, trace their lineage.",
     "features": "Define, read and backfill features.",
     "experiments": "Split traffic between versions and decide.",

@@ -56,23 +56,23 @@ def to_request(fields: Mapping[str, Any]) -> "TrainingRequested":
     from mltrainer.scheduler.v1.events_pb2 import TrainingRequested
 
     try:
-        return ParseDict(_plain(fields), TrainingRequested())
+        return ParseDict(plain_fields(fields), TrainingRequested())
     except ParseError as error:
         raise CliError(f"The training request is not well formed: {error}.", ExitCode.USAGE) from error
 
 
-def _plain(value: Any) -> Any:
+def plain_fields(value: Any) -> Any:
     """Turns the dates of YAML into the texts of JSON, and short target kinds into full ones."""
     match value:
         case Mapping():
-            return {str(name): _plain(_kind(name, item)) for name, item in value.items()}
+            return {str(name): plain_fields(_kind(name, item)) for name, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [plain_fields(item) for item in value]
         case datetime():
             aware = value.replace(tzinfo=value.tzinfo or UTC)
             return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case date():
-            return _plain(datetime.combine(value, time(), UTC))
+            return plain_fields(datetime.combine(value, time(), UTC))
     return value
 
 

@@ -27,6 +27,7 @@ from mltrainer.scheduler.v1.resources_pb2 import Training
 from mltrainer.scheduler.v1.scheduler_service_pb2 import LookupTrainingRequest
 from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from mltrainer.serving.v1.serving_service_pb2_grpc import ServingServiceStub
+from mltrainer.trainer.v1.retraining_service_pb2_grpc import RetrainingServiceStub
 from mltrainer.trainer.v1.trainer_service_pb2_grpc import TrainerServiceStub
 from mltrainer_common.authorization import Role
 from mltrainer_common.clock import SystemClock
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # the asynchronous stub types exist for type checkers only
     from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
     from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceAsyncStub
     from mltrainer.serving.v1.serving_service_pb2_grpc import ServingServiceAsyncStub
+    from mltrainer.trainer.v1.retraining_service_pb2_grpc import RetrainingServiceAsyncStub
     from mltrainer.trainer.v1.trainer_service_pb2_grpc import TrainerServiceAsyncStub
 
 _POLL_S = 0.25
@@ -117,6 +119,11 @@ class Client:
     def trainer(self) -> "TrainerServiceAsyncStub":
         """Studies, trials and attempts."""
         return TrainerServiceStub(self.connection.channel("trainer"))
+
+    @cached_property
+    def retraining(self) -> "RetrainingServiceAsyncStub":
+        """Trainings that a calendar or drift asks for."""
+        return RetrainingServiceStub(self.connection.channel("trainer"))
 
     @cached_property
     def serving(self) -> "ServingServiceAsyncStub":

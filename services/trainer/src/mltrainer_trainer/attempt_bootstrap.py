@@ -74,7 +74,7 @@ async def _run(plan: AttemptPlan, platform: PlatformSettings) -> int:
         stack.callback(provider.shutdown)
         tracer = provider.get_tracer("mltrainer")
         peers = Peers(platform, tracer, stack, plan.identity.name)
-        process = _assemble(peers, Lease(plan.lease_s), plan.identity.name)
+        process = _assemble(peers, Lease(plan.lease_s), plan)
         with (
             use_traceparent(plan.traceparent),
             tracer.start_as_current_span(
@@ -109,14 +109,14 @@ class Peers:
         return channel
 
 
-def _assemble(peers: Peers, lease: Lease, salt: str) -> AttemptProcess:
+def _assemble(peers: Peers, lease: Lease, plan: AttemptPlan) -> AttemptProcess:
     cancelled, stages, code = threading.Event(), StageLog(), code_identity()
     trainer = peers.channel("trainer")
     reports = RpcAttemptReports(AttemptReportServiceStub(trainer))
     ledger = RpcStudyLedger(TrainerServiceStub(trainer))
     store = ContentStore(artifact_url(peers.platform))
     journals = Journals(reports, StepContents(store))
-    recall = make_recall(peers.platform, code, salt)
+    recall = None if plan.recompute else make_recall(peers.platform, code, plan.identity.name)
     execute = ExecuteAttemptHandler(
         datasets=RpcDatasetSource(FeatureServiceStub(peers.channel("feature")), store),
         execute=ThreadTrainingExecutor(stages, cancelled.is_set, journals.open, ledger.prior_trials, recall),

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-from mltrainer.scheduler.v1.events_pb2 import TrainingPlaced, TrainingPreempted
+from mltrainer.scheduler.v1.events_pb2 import TrainingPlaced, TrainingPreempted, TrainingRequested
 from mltrainer.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
+from mltrainer.trainer.v1.retraining_service_pb2_grpc import add_RetrainingServiceServicer_to_server
 from mltrainer.trainer.v1.trainer_service_pb2_grpc import (
     add_AttemptReportServiceServicer_to_server,
     add_TrainerServiceServicer_to_server,
@@ -19,7 +20,7 @@ from mltrainer_messaging.instruments import EventInstruments
 from mltrainer_messaging.kafka import KafkaBroker
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.relay import OutboxRelay
-from mltrainer_messaging.subscriptions import ConsumerGroup, subscribe
+from mltrainer_messaging.subscriptions import ConsumerGroup, Subscription, subscribe
 from mltrainer_messaging.transactions import EventTransactions
 
 from mltrainer_trainer.adapters.code_identity import code_identity
@@ -44,11 +45,19 @@ from mltrainer_trainer.application.sample_usage import SampleUsageHandler
 from mltrainer_trainer.application.supervise_attempts import SuperviseAttemptsHandler
 from mltrainer_trainer.domain.release import Release
 from mltrainer_trainer.entrypoints.events import OnTrainingPlaced, OnTrainingPreempted
-from mltrainer_trainer.entrypoints.loops import PruningLoop, RenewalLoop, ReportLoop, SupervisionLoop
+from mltrainer_trainer.entrypoints.loops import (
+    PruningLoop,
+    RenewalLoop,
+    ReportLoop,
+    RetrainingLoop,
+    SupervisionLoop,
+)
 from mltrainer_trainer.entrypoints.report_api import AttemptReportApi
+from mltrainer_trainer.entrypoints.retraining_api import RetrainingApi
 from mltrainer_trainer.entrypoints.trainer_api import TrainerApi
 from mltrainer_trainer.entrypoints.wakeup import Wakeup
 from mltrainer_trainer.execution_bootstrap import Execution, open_execution
+from mltrainer_trainer.retraining_bootstrap import open_retrainings
 from mltrainer_trainer.settings import TrainerSettings
 from mltrainer_trainer.wire.errors import to_rpc_error
 from mltrainer_trainer.wire.events import PUBLISHED, to_event
@@ -72,6 +81,7 @@ async def assemble(
         broker = await context.stack.enter_async_context(kafka)
     signal = OutboxSignal()
     transactions = EventTransactions(database, slug, signal, to_event, context.clock)
+    retrainings = open_retrainings(context, database, signal)
     wakeup = Wakeup()
     execution = await open_execution(context, settings, wakeup.set)
     node = _Node(
@@ -87,7 +97,7 @@ async def assemble(
         database,
         broker,
         signal,
-        PUBLISHED,
+        (*PUBLISHED, TrainingRequested),
         service=slug,
         instance=platform.instance,
         instruments=instruments,
@@ -96,12 +106,14 @@ async def assemble(
         servicers=[
             partial(add_TrainerServiceServicer_to_server, TrainerApi(node.queries, release)),
             partial(add_AttemptReportServiceServicer_to_server, _report_api(node)),
+            partial(add_RetrainingServiceServicer_to_server, RetrainingApi(retrainings)),
         ],
         roles=ROLES,
         map_error=to_rpc_error,
         background={
             "relay": relay.run,
-            "consumer": partial(broker.consume, _consumer_group(node, database)),
+            "consumer": partial(broker.consume, _consumer_group(node, database, retrainings.subscriptions())),
+            "retrainings": RetrainingLoop(retrainings.turn, settings.retraining_interval_s).run,
             **_loops(node, release),
             **execution.background,
         },
@@ -121,7 +133,7 @@ class _Node:
     leases: LeaseBook = field(default_factory=LeaseBook)
 
 
-def _consumer_group(node: _Node, database: Database) -> ConsumerGroup:
+def _consumer_group(node: _Node, database: Database, further: tuple[Subscription, ...]) -> ConsumerGroup:
     clock = node.context.clock
     return ConsumerGroup(
         name=f"mltrainer-{node.context.slug}",
@@ -136,6 +148,7 @@ def _consumer_group(node: _Node, database: Database) -> ConsumerGroup:
                 TrainingPreempted,
                 OnTrainingPreempted(PreemptAttemptHandler(node.unit_of_work, clock), node.wakeup),
             ),
+            *further,
         ),
     )
 

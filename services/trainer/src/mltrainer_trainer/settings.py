@@ -74,6 +74,7 @@ class TrainerSettings(BaseSettings):
         renew_interval_s: Between renewals of leases.
         report_interval_s: Between node reports and between usage samples.
         supervise_interval_s: Between looks at the processes, where nothing wakes the trainer before.
+        retraining_interval_s: Between looks at the calendar of retrainings and at their challengers.
         grace_s: From asking a process to end to ending it.
         keep_attempts_s: How long is kept what ended attempts have left.
         output_limit_bytes: Output of an attempt that is kept on this machine.
@@ -94,6 +95,7 @@ class TrainerSettings(BaseSettings):
     renew_interval_s: float = Field(default=3.0, gt=0)
     report_interval_s: float = Field(default=2.0, gt=0)
     supervise_interval_s: float = Field(default=0.5, gt=0)
+    retraining_interval_s: float = Field(default=2.0, gt=0)
     grace_s: float = Field(default=10.0, gt=0)
     keep_attempts_s: float = Field(default=86_400.0, gt=0)
     output_limit_bytes: int = Field(default=16 << 20, ge=1024)

@@ -2,7 +2,7 @@
 
 import pytest
 from grpc import StatusCode
-from mltrainer.trainer.v1 import trainer_service_pb2
+from mltrainer.trainer.v1 import retraining_service_pb2, trainer_service_pb2
 from mltrainer_common.authorization import unlisted_methods
 from mltrainer_trainer.application.ports import PageRequest
 from mltrainer_trainer.domain import errors
@@ -34,6 +34,17 @@ REFUSALS: dict[type[TrainerError], tuple[TrainerError, StatusCode, str]] = {
         StatusCode.FAILED_PRECONDITION,
         "STUDY_TARGET_DIFFERS",
     ),
+    errors.RetrainingNotFoundError: (
+        errors.RetrainingNotFoundError("n"),
+        StatusCode.NOT_FOUND,
+        "RETRAINING_NOT_FOUND",
+    ),
+    errors.RetrainingExistsError: (
+        errors.RetrainingExistsError("n"),
+        StatusCode.ALREADY_EXISTS,
+        "RETRAINING_EXISTS",
+    ),
+    errors.StaleEtagError: (errors.StaleEtagError("n", "2"), StatusCode.ABORTED, "STALE_ETAG"),
     errors.InvalidFieldError: (
         errors.InvalidFieldError("f", "d"),
         StatusCode.INVALID_ARGUMENT,
@@ -43,7 +54,8 @@ REFUSALS: dict[type[TrainerError], tuple[TrainerError, StatusCode, str]] = {
 
 
 def test_every_method_has_a_role() -> None:
-    services = trainer_service_pb2.DESCRIPTOR.services_by_name.values()
+    files = (trainer_service_pb2.DESCRIPTOR, retraining_service_pb2.DESCRIPTOR)
+    services = [service for file in files for service in file.services_by_name.values()]
 
     assert unlisted_methods(services, ROLES) == []
 

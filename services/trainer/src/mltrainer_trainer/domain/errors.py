@@ -21,6 +21,31 @@ class StudyNotFoundError(TrainerError):
         self.name = name
 
 
+class RetrainingNotFoundError(TrainerError):
+    """No such retraining."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class RetrainingExistsError(TrainerError):
+    """Another retraining has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class StaleEtagError(TrainerError):
+    """Something has changed since it was read."""
+
+    def __init__(self, name: str, etag: str) -> None:
+        super().__init__(name)
+        self.name = name
+        self.etag = etag
+
+
 class StaleFencingTokenError(TrainerError):
     """The speaker does not hold the present allocation of its training."""
 

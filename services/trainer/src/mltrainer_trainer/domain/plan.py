@@ -16,6 +16,7 @@ class AttemptPlan:
         as_of_time: Knowledge time, floored to a closed bar.
         deadline_time: Latest end; None where there is none.
         study_trial_count: Trials that other trainings of the study have recorded.
+        recompute: Whether nothing is recalled that other trainings have computed.
         lease_s: How long it may execute from its start before it has heard from the trainer.
         memory_bytes: What it may hold; 0 means unlimited.
         checkpoint_interval_s: How much work it may lose; 0 where only finished trials are kept.
@@ -44,6 +45,7 @@ class AttemptPlan:
     lease_s: float
     memory_bytes: int = 0
     checkpoint_interval_s: float = 0.0
+    recompute: bool = False
 
 
 class AttemptFailedError(TrainerError):

@@ -99,6 +99,20 @@ class ReportLoop:
 
 
 @dataclass(frozen=True, slots=True)
+class RetrainingLoop:
+    """Begins runs that are due and follows those that go on."""
+
+    turn: Callable[[], Awaitable[None]]
+    interval_s: float
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            await _attempt_turn("retrainings", self.turn)
+            await asyncio.sleep(self.interval_s)
+
+
+@dataclass(frozen=True, slots=True)
 class PruningLoop:
     """Removes what attempts have left that ended long ago."""
 

@@ -8,13 +8,16 @@ from mltrainer_trainer.domain.errors import (
     AttemptEndedError,
     AttemptNotFoundError,
     InvalidFieldError,
+    RetrainingExistsError,
+    RetrainingNotFoundError,
+    StaleEtagError,
     StaleFencingTokenError,
     StudyNotFoundError,
     StudyTargetDiffersError,
 )
 
 
-def to_rpc_error(error: Exception) -> RpcError | None:
+def to_rpc_error(error: Exception) -> RpcError | None:  # noqa: PLR0911 - one answer for each error
     """Maps an error of the domain; None for what is unknown."""
     match error:
         case AttemptNotFoundError(name=name):
@@ -34,7 +37,21 @@ def to_rpc_error(error: Exception) -> RpcError | None:
         case DatabaseUnavailableError():
             message = "the database of the trainer cannot serve now"
             return RpcError(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", message, retry_after_s=1.0)
+        case RetrainingNotFoundError() | RetrainingExistsError() | StaleEtagError():
+            return _of_retraining(error)
     return _failed_precondition(error)
+
+
+def _of_retraining(error: RetrainingNotFoundError | RetrainingExistsError | StaleEtagError) -> RpcError:
+    match error:
+        case RetrainingNotFoundError(name=name):
+            return _not_found("RETRAINING_NOT_FOUND", name)
+        case RetrainingExistsError(name=name):
+            message = f"{name} exists and says something else"
+            return RpcError(StatusCode.ALREADY_EXISTS, "RETRAINING_EXISTS", message, metadata={"name": name})
+        case StaleEtagError(name=name, etag=etag):
+            message = f"{name} has changed since it was read: read it again"
+            return RpcError(StatusCode.ABORTED, "STALE_ETAG", message, metadata={"name": name, "etag": etag})
 
 
 def _failed_precondition(error: Exception) -> RpcError | None:

@@ -58,6 +58,7 @@ def decode_order(content: bytes) -> AttemptPlan:
         study_trial_count=order.study_trial_count,
         traceparent=order.traceparent,
         lease_s=order.lease_s,
+        recompute=spec.recompute,
         memory_bytes=spec.resources.memory_bytes,
         checkpoint_interval_s=spec.resources.checkpoint_interval_s,
     )

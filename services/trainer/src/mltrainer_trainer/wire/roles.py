@@ -14,7 +14,13 @@ _READS = (
 )
 _WRITES = ("ReportProgress", "RecordTrials", "ListFinishedSteps", "ReportSuccess", "ReportFailure")
 
+_RETRAININGS = "/mltrainer.trainer.v1.RetrainingService/"
+_RETRAINING_READS = ("GetRetraining", "ListRetrainings", "ListRetrainingRuns")
+_RETRAINING_WRITES = ("CreateRetraining", "UpdateRetraining", "DeleteRetraining", "StartRetraining")
+
 ROLES = RoleTable(
     {_TRAINER + method: READERS for method in _READS}
     | {_REPORTS + method: {Role.SERVICE} for method in _WRITES}
+    | {_RETRAININGS + method: READERS for method in _RETRAINING_READS}
+    | {_RETRAININGS + method: {Role.OPERATOR, Role.PRODUCER} for method in _RETRAINING_WRITES}
 )
