@@ -77,8 +77,15 @@ class Bench:
 
     def view(self, name: str = "prices", entities: Sequence[Entity] = (SYMBOL,), **facts: Any) -> FeatureView:
         path = self.folder / f"{name}.parquet"
-        keys = {entity.join_key: [] for entity in entities}
-        columns = {"event": [], "created": [], "price": [], "volume": [], "note": [], **keys}
+        keys: dict[str, list[Any]] = {entity.join_key: [] for entity in entities}
+        columns: dict[str, list[Any]] = {
+            "event": [],
+            "created": [],
+            "price": [],
+            "volume": [],
+            "note": [],
+            **keys,
+        }
         pd.DataFrame(columns).to_parquet(path)
         batch = FileSource(
             name=f"{name}_file", path=str(path), timestamp_field="event", created_timestamp_column="created"
@@ -106,6 +113,10 @@ class Bench:
         rows = [{"symbol": symbol} for symbol in symbols]
         answer: dict[str, Any] = (store or self.store).get_online_features(features, rows).to_dict()
         return answer
+
+
+def teardown(store: Any) -> None:
+    store.teardown()
 
 
 def row(symbol: str, event: float, created: float | None, price: float | None, **more: Any) -> dict[str, Any]:
@@ -201,7 +212,7 @@ def a_view_that_is_deleted_takes_its_rows_along_and_no_others(bench: Bench) -> N
     assert answer["price"] == [2.0]
     assert bench.read("A", other)["price"] == [3.0]
     assert bench.redis.dbsize() == before
-    other.teardown()
+    teardown(other)
     assert bench.store.get_online_features(["more:price"], [{"symbol": "A"}]).to_dict()["price"] == [2.0]
 
 
@@ -294,7 +305,7 @@ def older_key_formats_are_refused(bench: Bench) -> None:
 def the_store_closes_with_its_rows(bench: Bench) -> None:
     bench.view()
     push(bench, row("A", 1, 1, 1.0))
-    bench.store.teardown()
+    teardown(bench.store)
     assert bench.redis.dbsize() == 0
     assert issubclass(GuardedRedisOnlineStore, object)
 
