@@ -45,11 +45,13 @@ from mltrainer_feature.domain.errors import UnreadableRegistryError
 from mltrainer_feature.entrypoints.events import consumer_group
 from mltrainer_feature.entrypoints.feast_api import FeastServingApi, add_feast_api
 from mltrainer_feature.entrypoints.grpc_api import FeatureApi, FeatureUseCases
+from mltrainer_feature.entrypoints.instruments import FeatureInstruments
 from mltrainer_feature.entrypoints.online_api import OnlineFeatureApi, add_online_api
 from mltrainer_feature.entrypoints.workers import (
     follow_online_rows,
     follow_registry,
     run_imports,
+    watch_ages,
     write_datasets,
 )
 from mltrainer_feature.settings import FeatureSettings
@@ -98,6 +100,7 @@ class _FeatureParts:
         market_clock = context.market_clock
         files = _files(context.platform, settings)
         self._instance = context.platform.instance
+        self._instruments = FeatureInstruments(context.telemetry.registry)
         online = _OnlineParts.make(context, settings, unit_of_work)
         self._online, self._schemas = online.rows, online.schemas
         self._dataset_wakeup, self._import_wakeup = Wakeup(), Wakeup()
@@ -145,6 +148,7 @@ class _FeatureParts:
                 "imports": lambda: run_imports(self._run_import, self._import_wakeup),
                 "online": lambda: follow_online_rows(self._online),
                 "registry": lambda: follow_registry(self._schemas),
+                "ages": lambda: watch_ages(self._use_cases.queries, self._instruments),
             },
         )
 

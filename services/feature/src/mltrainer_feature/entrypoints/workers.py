@@ -11,13 +11,16 @@ from mltrainer_feature.application.datasets import WriteNextDataset
 from mltrainer_feature.application.import_bars import RunNextImport
 from mltrainer_feature.application.online_plans import ChangingSchemas
 from mltrainer_feature.application.ports import OnlineRows
+from mltrainer_feature.application.queries import PageRequest, Queries
 from mltrainer_feature.application.wakeup import Wakeup
 from mltrainer_feature.domain.errors import FeatureServiceError, UnreadableRegistryError
+from mltrainer_feature.entrypoints.instruments import FeatureInstruments
 
 # Work may also be left by another replica, or by this process before it was killed.
 _POLL_S = 1.0
 _BACKOFF_S = 1.0
 _REFRESH_S = 0.5
+_AGES_S = 15.0
 _PASSING = (DatabaseUnavailableError, DatabaseConflictError, OSError)
 _LASTING = (FeatureServiceError, ContentNotFoundError, DigestMismatchError, ValueError)
 _log = structlog.get_logger()
@@ -77,6 +80,16 @@ async def follow_registry(schemas: ChangingSchemas) -> None:
             if str(error) != problem:
                 _log.warning("registry_unreadable", error=str(error))
             problem = str(error)
+
+
+async def watch_ages(queries: Queries, instruments: FeatureInstruments) -> None:
+    """Shows how old every view is, for alerts on its objective."""
+    while True:
+        try:
+            instruments.show_ages((await queries.feature_views(PageRequest())).items)
+        except _PASSING as error:
+            _log.warning("ages_unknown", error=repr(error))
+        await asyncio.sleep(_AGES_S)
 
 
 async def _work(
