@@ -106,7 +106,9 @@ async def test_an_import_continues_after_the_process_was_killed(
     async with run_process() as process:
         started = await process.api.ImportBars(service_pb2.ImportBarsRequest(sha256=sha256))
         request = service_pb2.GetBarImportRequest(name=started.name)
-        found = await poll(lambda: process.api.GetBarImport(request), lambda answer: answer.accepted_count > 0)
+        found = await poll(
+            lambda: process.api.GetBarImport(request), lambda answer: answer.accepted_count > 0
+        )
         await process.end(signal.SIGKILL)
     async with run_process() as process:
         finished = await poll(
