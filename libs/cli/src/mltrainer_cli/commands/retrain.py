@@ -41,6 +41,8 @@ def create(
         float, typer.Option(min=0, max=1, help="Share of units that compare champion and challenger.")
     ] = 0.0,
     cooldown_s: Annotated[float, typer.Option(min=1, help="Least seconds between two runs.")] = 86_400.0,
+    champion: Annotated[str, typer.Option(help="Alias of the model in force.")] = "champion",
+    challenger: Annotated[str, typer.Option(help="Alias that each run proposes.")] = "challenger",
 ) -> None:
     """Have a training asked for again and again; its times follow each run."""
     from mltrainer.trainer.v1.retraining_service_pb2 import CreateRetrainingRequest, Retraining
@@ -53,6 +55,8 @@ def create(
         test_days=test_days,
         traffic=traffic,
         cooldown_s=cooldown_s,
+        champion=champion,
+        challenger=challenger,
         spec=_spec(file),
     )
     request = CreateRetrainingRequest(retraining_id=short(retraining), retraining=wanted)
