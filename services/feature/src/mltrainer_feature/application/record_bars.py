@@ -86,7 +86,7 @@ async def store_bars(uow: UnitOfWork, usable: Bars, window: LiveWindow | None = 
         extended = window.extended(usable)
         if extended is not None:
             return await _store_decided(uow, state, usable, *extended)
-    return await _store_any(uow, state, usable)
+    return await _store_any(uow, state, usable, window)
 
 
 async def _store_decided(
@@ -99,11 +99,14 @@ async def _store_decided(
     return StoredBars(RecordedBars(fresh.height, ()), window)
 
 
-async def _store_any(uow: UnitOfWork, state: StoreState, usable: Bars) -> StoredBars:
+async def _store_any(
+    uow: UnitOfWork, state: StoreState, usable: Bars, window: LiveWindow | None
+) -> StoredBars:
     known = await uow.bars.known(usable)
     fresh, conflicts = split_known_bars(usable, known)
     if fresh.is_empty():
-        return StoredBars(RecordedBars(0, tuple(conflicts)), None)
+        # Nothing was written, so a window that is good stays so.
+        return StoredBars(RecordedBars(0, tuple(conflicts)), window)
     restated_count = fresh.join(known, on=["symbol", "event_time"], how="semi").height
     await uow.bars.add(fresh)
     affected = await uow.bars.affected_range(fresh)
