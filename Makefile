@@ -94,7 +94,7 @@ test-catalogue: $(CATALOGUE_VENV)/.setup-stamp ## Every model of the catalogue r
 demo: setup ## Watch the whole platform at work
 	mltrainer demo
 
-bench: setup ## Measure; prints every claimed figure beside its floor or peer
+bench: setup $(CATALOGUE_VENV)/.setup-stamp ## Measure; prints every claimed figure beside its floor or peer
 	python benchmarks/calls/bench.py
 	python benchmarks/interceptors/bench.py
 	python benchmarks/registry/bench.py
@@ -104,15 +104,27 @@ bench: setup ## Measure; prints every claimed figure beside its floor or peer
 	python benchmarks/scheduling/bench.py --months-only
 	python benchmarks/scheduling/plan_speed.py
 	python benchmarks/scheduler_live/bench.py
+	python benchmarks/node_faults/simulation.py --faults 1000
 	python benchmarks/packing/bench.py
 	python benchmarks/spot/bench.py --part made-up
 	python benchmarks/feature_offline/bench.py --no-peer
+	python benchmarks/feature_online/bench.py
+	python benchmarks/feature_stream/bench.py
+	python benchmarks/feature_recovery/bench.py --kills 20
+	python benchmarks/study_statistics/bench.py
+	python benchmarks/study_variance/bench.py
+	python benchmarks/study_honesty/bench.py
+	python benchmarks/computation_cache/bench.py
+	python benchmarks/study_sweep/bench.py
+	$(CATALOGUE_VENV)/bin/python benchmarks/determinism/bench.py --retrains 20
 
 docs: setup ## Regenerate the reference documents from the contracts
 	python scripts/generate_references.py
+	python scripts/generate_catalogue.py
 
 docs-check: setup ## Fail where a generated reference differs from the contracts
 	python scripts/generate_references.py --check
+	python scripts/generate_catalogue.py --check
 
 clean: ## Remove what the tools left behind
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* htmlcov
