@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceStub, TrainerServiceStub
 from mltrainer_common.authorization import Role
 from mltrainer_common.content_store import ContentStore
+from mltrainer_common.errors import StartupError
 from mltrainer_common.key_folder import KeyFolder
 from mltrainer_common.logs import configured_logs
 from mltrainer_common.rpc_call import Caller
@@ -53,7 +55,11 @@ def run_attempt(directory: AttemptDirectory) -> int:
     limit_process(cpu_seconds=plan.cpu_seconds, memory_bytes=plan.memory_bytes, file_bytes=limits.file_bytes)
     with configured_logs(_SLUG, platform.instance, platform.log_level):
         # Not `asyncio.run`, which would wait at its end for the thread that still computes.
-        return asyncio.new_event_loop().run_until_complete(_run(plan, platform))
+        try:
+            return asyncio.new_event_loop().run_until_complete(_run(plan, platform))
+        except StartupError as error:
+            sys.stderr.write(f"mltrainer attempt: {error}\n")
+            return 2
 
 
 async def _run(plan: AttemptPlan, platform: PlatformSettings) -> int:
