@@ -18,6 +18,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from mltrainer_testkit.peers import peer_python
 from shapes import SHAPES, Shape, write
 
 HERE = Path(__file__).parent
@@ -47,20 +48,6 @@ class Task:
         return (
             f"{self.shape}, {self.rows:,} rows, TTL {age}{limit}{', files to files' if self.to_files else ''}"
         )
-
-
-def peer_python() -> Path:
-    """Returns the interpreter of the peer's own environment, made the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "mltrainer" / "peers" / f"feast-duckdb-{FEAST}"
-    python, stamp = folder / "bin" / "python", folder / ".complete"
-    if not stamp.exists():
-        sys.stderr.write(f"installing {PEER_PACKAGES[0]} into {folder}\n")
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *PEER_PACKAGES]
-        subprocess.run(install, check=True)
-        stamp.touch()
-    return python
 
 
 def run(task: Task, folder: Path, python: Path, limit_gib: float, timeout_s: int) -> dict:
@@ -124,7 +111,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[Task, list[dict]]
     results: dict[Task, list[dict]] = {}
 
     def once(task: Task, limit_gib: float = 0.0) -> None:
-        python = peer_python() if task.store == "duckdb" else Path(sys.executable)
+        python = (
+            peer_python(f"feast-duckdb-{FEAST}", PEER_PACKAGES)
+            if task.store == "duckdb"
+            else Path(sys.executable)
+        )
         result = run(task, folder / task.shape, python, limit_gib, options.timeout_s)
         results.setdefault(task, []).append(result)
         print(f"  {task.store:7} {task.label:58} {told(result)}", flush=True)

@@ -25,6 +25,7 @@ import grpc
 import psutil
 from mltrainer_common.authorization import Role
 from mltrainer_common.tokens import TokenIssuer, load_or_create_token_key
+from mltrainer_testkit.peers import peer_environment
 from mltrainer_testkit.ports import free_port
 from mltrainer_testkit.redis import redis_server
 from shapes import Request, draw, values_of_document, values_of_message
@@ -52,20 +53,6 @@ class Server:
         """Returns the CPU time of the process and its children, also of those that have ended."""
         tree = [self.process, *self.process.children(recursive=True)]
         return sum(sum(process.cpu_times()[:4]) for process in tree)
-
-
-def peer_folder() -> Path:
-    """Returns the peer's own environment, made the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "mltrainer" / "peers" / f"feast-redis-{FEAST}"
-    python, stamp = folder / "bin" / "python", folder / ".complete"
-    if not stamp.exists():
-        sys.stderr.write(f"installing {PEER_PACKAGES[0]} into {folder}\n")
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *PEER_PACKAGES]
-        subprocess.run(install, check=True)
-        stamp.touch()
-    return folder
 
 
 @contextmanager
@@ -279,7 +266,7 @@ def main() -> int:
         async def run() -> dict[str, dict[str, list[float]]]:
             servers = start_ours(folder, redis.url, stack)
             if not options.no_peer:
-                feast = str(peer_folder() / "bin" / "feast")
+                feast = str(peer_environment(f"feast-redis-{FEAST}", PEER_PACKAGES) / "bin" / "feast")
                 servers += [start_listen(folder, feast, stack), start_serve(folder, feast, stack)]
             return await measure(options, servers)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 from mltrainer_common.discovery import read_endpoints
+from mltrainer_testkit.peers import peer_python
 from mltrainer_testkit.ports import free_port
 
 PEER_VERSION = "3.17.2"
@@ -100,7 +101,7 @@ def floor(folder: Path) -> Iterator[Server]:
 @contextmanager
 def peer(folder: Path, database_url: str) -> Iterator[Server]:
     """Runs MLflow with its defaults, that is, four workers."""
-    python = peer_environment()
+    python = peer_python(f"mlflow-{PEER_VERSION}", _PEER_PACKAGES)
     port = free_port()
     url = database_url.replace("postgresql://", "postgresql+psycopg2://")
     command = [str(python.with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port)]
@@ -109,20 +110,6 @@ def peer(folder: Path, database_url: str) -> Iterator[Server]:
     with started(command, environment, folder / "mlflow.log") as (process, started_s):
         wait_for(lambda: _is_healthy(port) or None, process)
         yield Server(f"127.0.0.1:{port}", process, time.perf_counter() - started_s)
-
-
-def peer_environment() -> Path:
-    """Returns the interpreter of the peer's own environment, made the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "mltrainer" / "peers" / f"mlflow-{PEER_VERSION}"
-    python, stamp = folder / "bin" / "python", folder / ".complete"
-    if not stamp.exists():
-        sys.stderr.write(f"installing MLflow {PEER_VERSION} into {folder}\n")
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *_PEER_PACKAGES]
-        subprocess.run(install, check=True)
-        stamp.touch()
-    return python
 
 
 @contextmanager

@@ -7,7 +7,6 @@ See README.md beside this file. It exits with 1 where a bar is missed.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from mltrainer_testkit.peers import peer_python
 from mltrainer_trainer.domain.overfitting import backtest_overfitting, mean_measure, sharpe_measure
 from mltrainer_trainer.domain.sharpe import (
     Moments,
@@ -91,7 +91,12 @@ def against_purgedcv(random: np.random.Generator, count: int, folder: Path) -> d
         seconds += time.process_time() - started
         ours.append([value for one in found for value in (one.probability, one.slope, one.logits.sum())])
     started = time.perf_counter()
-    theirs = asked(peer_environment(), "purgedcv_peer.py", cases, folder)
+    theirs = asked(
+        peer_python(f"purgedcv-{PEER_VERSION}", [f"purgedcv=={PEER_VERSION}"]),
+        "purgedcv_peer.py",
+        cases,
+        folder,
+    )
     gaps = np.abs(np.array(ours) - theirs).max(axis=0)
     names = [f"{value}_by_{by}" for by in ("sharpe", "mean") for value in ("probability", "slope", "logits")]
     return {
@@ -110,20 +115,6 @@ def asked(python: Path, script: str, cases: dict[str, np.ndarray], folder: Path)
     answer = folder / "answers.npy"
     subprocess.run([python, HERE / script, folder / "cases.npz", answer], check=True)
     return np.asarray(np.load(answer))
-
-
-def peer_environment() -> Path:
-    """Returns the interpreter of the peer's own environment, made the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "mltrainer" / "peers" / f"purgedcv-{PEER_VERSION}"
-    python, stamp = folder / "bin" / "python", folder / ".complete"
-    if not stamp.exists():
-        sys.stderr.write(f"installing purgedcv {PEER_VERSION} into {folder}\n")
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", f"purgedcv=={PEER_VERSION}"]
-        subprocess.run(install, check=True)
-        stamp.touch()
-    return python
 
 
 if __name__ == "__main__":
