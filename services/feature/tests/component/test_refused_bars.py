@@ -95,7 +95,11 @@ async def test_refused_bars_are_listed_newest_first_by_symbol_and_reason(service
     first = await service.find(PageRequest(size=2))
     second = await service.find(PageRequest(size=2, token=first.next_token))
 
-    assert [one.refusal.reason for one in everything] == ["PRICE_NOT_POSITIVE", "PRICE_NOT_FINITE", "PRICE_NOT_POSITIVE"]
+    assert [one.refusal.reason for one in everything] == [
+        "PRICE_NOT_POSITIVE",
+        "PRICE_NOT_FINITE",
+        "PRICE_NOT_POSITIVE",
+    ]
     assert [one.refusal.event_time for one in of_b] == [day(3), day(2)]
     assert [one.refusal.symbol for one in not_positive] == ["B", "A"]
     assert names([*first.items, *second.items]) == names(everything)
