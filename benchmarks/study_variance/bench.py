@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from mltrainer_features import TargetKind
+from mltrainer_testkit.peers import peer_python
 from panels import CASES
 
 HERE = Path(__file__).parent
@@ -106,7 +107,8 @@ def study(number: int, target: TargetKind, folder: Path) -> tuple[np.lib.npyio.N
 def asked_flaml(task: Path, budget_s: float, folder: Path) -> np.lib.npyio.NpzFile:
     """Has FLAML do the same task."""
     answer = folder / "flaml.npz"
-    command = [peer_environment(), HERE / "flaml_peer.py", task, str(budget_s), answer]
+    python = peer_python(f"flaml-{FLAML_VERSION}", [f"flaml[automl]=={FLAML_VERSION}"])
+    command = [python, HERE / "flaml_peer.py", task, str(budget_s), answer]
     subprocess.run(command, check=True, env=one_thread(), cwd=folder, stdout=subprocess.DEVNULL)
     return np.load(answer)
 
@@ -151,20 +153,6 @@ def paired(date: np.ndarray, difference: np.ndarray) -> dict[str, float]:
     return {
         name: round(float(it), 5) for name, it in (("mean", by_date.mean()), ("low", low), ("high", high))
     }
-
-
-def peer_environment() -> Path:
-    """Returns the interpreter of the peer's own environment, made the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "mltrainer" / "peers" / f"flaml-{FLAML_VERSION}"
-    python, stamp = folder / "bin" / "python", folder / ".complete"
-    if not stamp.exists():
-        sys.stderr.write(f"installing FLAML {FLAML_VERSION} into {folder}\n")
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", f"flaml[automl]=={FLAML_VERSION}"]
-        subprocess.run(install, check=True)
-        stamp.touch()
-    return python
 
 
 if __name__ == "__main__":
