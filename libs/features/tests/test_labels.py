@@ -66,7 +66,8 @@ def test_direction_is_one_where_the_price_rises() -> None:
 def test_incomplete_labels_are_left_out(bar_count: int, horizon: int, kind: TargetKind) -> None:
     labels = compute_labels(make_bars({"A": [10.0 + day for day in range(bar_count)]}), kind, horizon)
 
-    assert labels.height == max(bar_count - horizon, 0)
+    before = 66 if kind is TargetKind.TAIL_EVENT else 0
+    assert labels.height == max(bar_count - horizon - before, 0)
     assert labels["label"].null_count() == 0
     assert (labels["label_end_time"] > labels["event_time"]).all()
 
@@ -74,3 +75,40 @@ def test_incomplete_labels_are_left_out(bar_count: int, horizon: int, kind: Targ
 def test_a_horizon_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one bar"):
         compute_labels(make_bars({"A": [1.0]}), TargetKind.DIRECTION, 0)
+
+
+def test_a_forward_rank_is_the_place_among_the_returns_of_the_date() -> None:
+    bars = make_bars({"A": [1.0, 2.0, 2.0], "B": [1.0, 3.0, 3.0], "C": [1.0, 2.0, 9.0], "D": [1.0, 1.0, 1.0]})
+
+    labels = compute_labels(bars, TargetKind.FORWARD_RANK, 1)
+
+    by_date = labels.partition_by("event_time")
+    assert by_date[0].sort("symbol")["label"].to_list() == pytest.approx([0.5, 0.875, 0.5, 0.125])
+    assert by_date[1]["label"].sum() == pytest.approx(2.0)
+
+
+def test_the_return_of_a_portfolio_is_simple() -> None:
+    labels = compute_labels(make_bars({"A": [4.0, 5.0, 6.0]}), TargetKind.PORTFOLIO_RETURN, 2)
+
+    assert labels["label"].to_list() == pytest.approx([0.5])
+
+
+def test_regimes_are_judged_by_the_variance_that_follows() -> None:
+    bars = make_bars({"A": [100.0, 110.0, 99.0, 105.0]})
+
+    first, second = (
+        compute_labels(bars, kind, 2)
+        for kind in (TargetKind.VARIANCE_REGIME, TargetKind.LOG_REALIZED_VARIANCE)
+    )
+
+    assert first.equals(second)
+
+
+def test_a_tail_event_exceeds_twice_what_the_past_lets_expect() -> None:
+    quiet = [1.01 ** (day % 2) for day in range(70)]
+    jumps = [*quiet, quiet[-1] * 1.021, quiet[-1] * 1.021 * 1.019]
+
+    labels = compute_labels(make_bars({"A": jumps}), TargetKind.TAIL_EVENT, 1)
+
+    assert labels["event_time"].min() == START + timedelta(days=66)
+    assert labels["label"].to_list() == [0.0, 0.0, 0.0, 1.0, 0.0]

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from mltrainer_features import TargetKind
 from mltrainer_trainer.domain.metrics import (
     OutOfSample,
+    average_ranks,
     information_coefficient,
     joined,
     mean_by_date,
@@ -120,3 +121,20 @@ def test_confidence_intervals_of_overlapping_labels_hold_what_they_promise(
         errors.append(standard_errors(result, target, 5)[name])
 
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)
+
+
+def test_ranks_of_all_dates_at_once_are_those_of_each_date() -> None:
+    random = np.random.default_rng(4)
+    date = random.integers(0, 40, 600)
+    values = np.round(random.normal(size=600), 1)
+    labels = np.round(random.normal(size=600), 1)
+    expected = []
+    for one in np.unique(date):
+        left, right = average_ranks(values[date == one]), average_ranks(labels[date == one])
+        expected.append(np.corrcoef(left, right)[0, 1])
+
+    result = OutOfSample(date, labels, values, np.zeros(600))
+
+    assert information_coefficient(result, 1, of_ranks=True).mean == pytest.approx(
+        np.mean(expected), abs=1e-12
+    )

@@ -159,10 +159,16 @@ def sum_by_date(date: Integers, values: Floats) -> Floats:
 
 
 def _ranked_by_date(date: Integers, values: Floats) -> Floats:
-    numbers = np.unique(date, return_inverse=True)[1]
-    ranks = np.empty(len(values))
-    for rows in np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1]):
-        ranks[rows] = average_ranks(values[rows])
+    """Ranks as `average_ranks` within each date, all dates at once: one by one costs more than many a fit."""
+    order = np.lexsort((values, date))
+    place, dates, ordered = np.arange(len(order)), date[order], values[order]
+    begins_date = np.append(True, dates[1:] != dates[:-1])
+    begins_tie = begins_date | np.append(True, ordered[1:] != ordered[:-1])
+    before = np.maximum.accumulate(np.where(begins_date, place, 0))
+    tie = np.cumsum(begins_tie) - 1
+    shared = (place - before)[begins_tie] + (np.bincount(tie) + 1) / 2
+    ranks = np.empty(len(order))
+    ranks[order] = shared[tie]
     return ranks
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emltrainer/types/v1/types.proto\x12\x12mltrainer.types.v1\"L\n\x06Target\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.mltrainer.types.v1.TargetKind\x12\x14\n\x0chorizon_bars\x18\x02 \x01(\x05\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"U\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x1b\n\x0estandard_error\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x11\n\x0f_standard_error*\x8a\x01\n\nTargetKind\x12\x1b\n\x17TARGET_KIND_UNSPECIFIED\x10\x00\x12%\n!TARGET_KIND_LOG_REALIZED_VARIANCE\x10\x01\x12\x1d\n\x19TARGET_KIND_EXCESS_RETURN\x10\x02\x12\x19\n\x15TARGET_KIND_DIRECTION\x10\x03*f\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_EDGE\x10\x01\x12\x13\n\x0fVERDICT_NO_EDGE\x10\x02\x12\x1b\n\x17VERDICT_NOT_ENOUGH_DATA\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emltrainer/types/v1/types.proto\x12\x12mltrainer.types.v1\"L\n\x06Target\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.mltrainer.types.v1.TargetKind\x12\x14\n\x0chorizon_bars\x18\x02 \x01(\x05\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"U\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x1b\n\x0estandard_error\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x11\n\x0f_standard_error*\x87\x02\n\nTargetKind\x12\x1b\n\x17TARGET_KIND_UNSPECIFIED\x10\x00\x12%\n!TARGET_KIND_LOG_REALIZED_VARIANCE\x10\x01\x12\x1d\n\x19TARGET_KIND_EXCESS_RETURN\x10\x02\x12\x19\n\x15TARGET_KIND_DIRECTION\x10\x03\x12\x1c\n\x18TARGET_KIND_FORWARD_RANK\x10\x04\x12 \n\x1cTARGET_KIND_PORTFOLIO_RETURN\x10\x05\x12\x1f\n\x1bTARGET_KIND_VARIANCE_REGIME\x10\x06\x12\x1a\n\x16TARGET_KIND_TAIL_EVENT\x10\x07*f\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_EDGE\x10\x01\x12\x13\n\x0fVERDICT_NO_EDGE\x10\x02\x12\x1b\n\x17VERDICT_NOT_ENOUGH_DATA\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.types.v1.types_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TARGETKIND']._serialized_start=274
-  _globals['_TARGETKIND']._serialized_end=412
-  _globals['_VERDICT']._serialized_start=414
-  _globals['_VERDICT']._serialized_end=516
+  _globals['_TARGETKIND']._serialized_end=537
+  _globals['_VERDICT']._serialized_start=539
+  _globals['_VERDICT']._serialized_end=641
   _globals['_TARGET']._serialized_start=54
   _globals['_TARGET']._serialized_end=130
   _globals['_FIELDVIOLATION']._serialized_start=132

@@ -31,6 +31,21 @@ class _TargetKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TargetKind
     """Log return over the horizon less the equal-weight mean of the universe."""
     TARGET_KIND_DIRECTION: _TargetKind.ValueType  # 3
     """1 where the log return over the horizon is positive, else 0."""
+    TARGET_KIND_FORWARD_RANK: _TargetKind.ValueType  # 4
+    """Place of the log return over the horizon among those of the universe, (average rank - 1/2) / count. Models
+    put the symbols of each date in order; only that order is judged.
+    """
+    TARGET_KIND_PORTFOLIO_RETURN: _TargetKind.ValueType  # 5
+    """Simple return over the horizon. Models weigh the symbols; the returns of the portfolio after costs are judged."""
+    TARGET_KIND_VARIANCE_REGIME: _TargetKind.ValueType  # 6
+    """The label of LOG_REALIZED_VARIANCE. Models name states of the market without it; how well the states tell
+    apart what follows them is judged.
+    """
+    TARGET_KIND_TAIL_EVENT: _TargetKind.ValueType  # 7
+    """1 where the magnitude of the log return over the horizon exceeds twice what the mean squared return of the
+    last 66 bars lets expect, else 0. Models score how unusual a row is; how well that foretells the event is
+    judged.
+    """
 
 class TargetKind(_TargetKind, metaclass=_TargetKindEnumTypeWrapper):
     """What a model predicts."""
@@ -43,6 +58,21 @@ TARGET_KIND_EXCESS_RETURN: TargetKind.ValueType  # 2
 """Log return over the horizon less the equal-weight mean of the universe."""
 TARGET_KIND_DIRECTION: TargetKind.ValueType  # 3
 """1 where the log return over the horizon is positive, else 0."""
+TARGET_KIND_FORWARD_RANK: TargetKind.ValueType  # 4
+"""Place of the log return over the horizon among those of the universe, (average rank - 1/2) / count. Models
+put the symbols of each date in order; only that order is judged.
+"""
+TARGET_KIND_PORTFOLIO_RETURN: TargetKind.ValueType  # 5
+"""Simple return over the horizon. Models weigh the symbols; the returns of the portfolio after costs are judged."""
+TARGET_KIND_VARIANCE_REGIME: TargetKind.ValueType  # 6
+"""The label of LOG_REALIZED_VARIANCE. Models name states of the market without it; how well the states tell
+apart what follows them is judged.
+"""
+TARGET_KIND_TAIL_EVENT: TargetKind.ValueType  # 7
+"""1 where the magnitude of the log return over the horizon exceeds twice what the mean squared return of the
+last 66 bars lets expect, else 0. Models score how unusual a row is; how well that foretells the event is
+judged.
+"""
 Global___TargetKind: _TypeAlias = TargetKind  # noqa: Y015
 
 class _Verdict:
