@@ -138,3 +138,25 @@ def test_ranks_of_all_dates_at_once_are_those_of_each_date() -> None:
     assert information_coefficient(result, 1, of_ranks=True).mean == pytest.approx(
         np.mean(expected), abs=1e-12
     )
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from([-1.5, -0.0, 0.0, 1.0, 2.0]), st.floats(-3, 3)),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_rank_correlation_is_that_of_each_dates_average_ranks(rows: list[tuple[int, float, float]]) -> None:
+    date, labels, predictions = (list(values) for values in zip(*rows, strict=True))
+    result = result_of(labels, predictions, date)
+    ranked = [np.empty(len(rows)), np.empty(len(rows))]
+    for day in set(date):
+        chosen = result.date == day
+        for ranks, values in zip(ranked, (result.labels, result.predictions), strict=True):
+            ranks[chosen] = average_ranks(values[chosen])
+    by_hand = OutOfSample(result.date, ranked[0], ranked[1], result.training_mean)
+
+    found = information_coefficient(result, 1, of_ranks=True)
+
+    assert found == information_coefficient(by_hand, 1, of_ranks=False)

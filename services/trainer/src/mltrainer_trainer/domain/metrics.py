@@ -4,22 +4,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from mltrainer_features import TargetKind
 
-from mltrainer_trainer.domain.calibration import brier_losses, calibration_error, log_losses
-from mltrainer_trainer.domain.inference import MeanEstimate, hac_mean, ratio_error
-from mltrainer_trainer.domain.sharpe import sharpe_error, sharpe_ratio
-from mltrainer_trainer.domain.strategies import maximum_drawdown, trade
+from mltrainer_trainer.domain.inference import MeanEstimate, hac_mean
 from mltrainer_trainer.domain.training_data import Floats, Integers
 
 _LARGEST_EXPONENT = 50.0
+
+
+def squared_errors(result: "OutOfSample") -> Floats:
+    """The loss of forecasts of a label."""
+    return result.squared_errors
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OutOfSample:
     """Predictions for test rows, with the mean label of the training rows behind each of them.
 
-    Without `symbol` nothing is known of turnover and costs.
+    Without `symbol` nothing is known of turnover and costs. `loss` gives a number per row; models are compared
+    by its mean over the rows of each date.
     """
 
     date: Integers
@@ -27,6 +29,7 @@ class OutOfSample:
     predictions: Floats
     training_mean: Floats
     symbol: Integers | None = None
+    loss: Callable[["OutOfSample"], Floats] = squared_errors
 
     def __len__(self) -> int:
         """Counts the rows."""
@@ -34,8 +37,13 @@ class OutOfSample:
 
     @property
     def squared_errors(self) -> Floats:
-        """The loss that models are compared by."""
+        """How far predictions are from labels."""
         return (self.labels - self.predictions) ** 2
+
+    @property
+    def losses(self) -> Floats:
+        """What models are compared by."""
+        return self.loss(self)
 
 
 def joined(parts: list[OutOfSample]) -> OutOfSample:
@@ -47,6 +55,7 @@ def joined(parts: list[OutOfSample]) -> OutOfSample:
         np.concatenate([part.predictions for part in parts]),
         np.concatenate([part.training_mean for part in parts]),
         None if not symbols or len(symbols) < len(parts) else np.concatenate(symbols),
+        parts[0].loss,
     )
 
 
@@ -63,10 +72,11 @@ def root_mean_squared_error(result: OutOfSample) -> float:
 
 def qlike(result: OutOfSample) -> float:
     """Mean of exp(e) - e - 1, e = label - prediction capped at 50: the loss of log variances."""
-    return float(_qlike_losses(result).mean())
+    return float(qlike_losses(result).mean())
 
 
-def _qlike_losses(result: OutOfSample) -> Floats:
+def qlike_losses(result: OutOfSample) -> Floats:
+    """The same per row."""
     errors = np.minimum(result.labels - result.predictions, _LARGEST_EXPONENT)
     return np.asarray(np.exp(errors) - errors - 1)
 
@@ -75,8 +85,8 @@ def information_coefficient(result: OutOfSample, horizon_bars: int, *, of_ranks:
     """Averages the correlation of prediction and label over dates; a date without spread counts as zero."""
     predictions, labels = result.predictions, result.labels
     if of_ranks:
-        predictions, labels = (_ranked_by_date(result.date, values) for values in (predictions, labels))
-    return hac_mean(_correlation_by_date(result.date, predictions, labels), horizon_bars - 1)
+        predictions, labels = (ranked_by_date(result.date, values) for values in (predictions, labels))
+    return hac_mean(correlation_by_date(result.date, predictions, labels), horizon_bars - 1)
 
 
 def mean_by_date(date: Integers, values: Floats) -> Floats:
@@ -91,66 +101,11 @@ def strategy_returns(result: OutOfSample, horizon_bars: int) -> Floats:
     Only every `horizon_bars`-th date counts, so that no two holding periods overlap.
     """
     numbers = np.unique(result.date, return_inverse=True)[1]
-    weights = _centred_by_date(result.date, result.predictions)
+    weights = centred_by_date(result.date, result.predictions)
     gross = np.bincount(numbers, weights=np.abs(weights))
     gains = np.bincount(numbers, weights=weights * result.labels)
     returns = np.divide(gains, gross, out=np.zeros_like(gains), where=gross > 0)
     return np.asarray(returns[::horizon_bars])
-
-
-def score(result: OutOfSample, target: TargetKind, horizon_bars: int) -> dict[str, float]:
-    """Scores with every metric that fits the target."""
-    common: dict[str, Callable[[OutOfSample], float]] = {"r2": r_squared, "rmse": root_mean_squared_error}
-    if target == TargetKind.LOG_REALIZED_VARIANCE:
-        common["qlike"] = qlike
-    scores = {name: metric(result) for name, metric in common.items()}
-    for name, of_ranks in (("ic", False), ("rank_ic", True)):
-        scores[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).mean
-    if target == TargetKind.EXCESS_RETURN:
-        scores |= _strategy_scores(result, horizon_bars)
-    if target == TargetKind.DIRECTION:
-        scores["log_loss"] = float(log_losses(result.labels, result.predictions).mean())
-        scores["brier"] = float(brier_losses(result.labels, result.predictions).mean())
-        scores["calibration_error"] = calibration_error(result.labels, result.predictions)
-    return scores
-
-
-def _strategy_scores(result: OutOfSample, horizon_bars: int) -> dict[str, float]:
-    """Scores the strategy of trading the predictions; nothing where it never takes a position."""
-    returns = strategy_returns(result, horizon_bars)
-    if not returns.any():
-        return {}
-    scores = {"sharpe": sharpe_ratio(returns), "drawdown": maximum_drawdown(returns)}
-    if result.symbol is not None:
-        strategy = trade(result.date, result.symbol, result.labels, result.predictions, horizon_bars)
-        scores["turnover"] = float(strategy.turnover.mean())
-        scores["net_sharpe"] = sharpe_ratio(strategy.net_returns())
-    return scores
-
-
-def standard_errors(result: OutOfSample, target: TargetKind, horizon_bars: int) -> dict[str, float]:
-    """Gives standard errors of the metrics of `score`, for labels that overlap from date to date.
-
-    Sums over dates are what varies: rows of one date are correlated across symbols. Those of drawdown,
-    turnover and calibration are unknown. Plus and minus 1.96 of them are a 95 % confidence interval.
-    """
-    lag = horizon_bars - 1
-    rows, squared = (sum_by_date(result.date, it) for it in (np.ones(len(result)), result.squared_errors))
-    spread = sum_by_date(result.date, (result.labels - result.training_mean) ** 2)
-    rmse = root_mean_squared_error(result)
-    errors = {"r2": ratio_error(squared, spread, lag)}
-    errors["rmse"] = ratio_error(squared, rows, lag) / (2 * rmse) if rmse > 0 else 0.0
-    if target == TargetKind.LOG_REALIZED_VARIANCE:
-        errors["qlike"] = ratio_error(sum_by_date(result.date, _qlike_losses(result)), rows, lag)
-    for name, of_ranks in (("ic", False), ("rank_ic", True)):
-        errors[name] = information_coefficient(result, horizon_bars, of_ranks=of_ranks).standard_error
-    if target == TargetKind.EXCESS_RETURN:
-        errors["sharpe"] = sharpe_error(strategy_returns(result, horizon_bars))
-    if target == TargetKind.DIRECTION:
-        for name, losses in (("log_loss", log_losses), ("brier", brier_losses)):
-            by_date = sum_by_date(result.date, losses(result.labels, result.predictions))
-            errors[name] = ratio_error(by_date, rows, lag)
-    return errors
 
 
 def sum_by_date(date: Integers, values: Floats) -> Floats:
@@ -158,12 +113,12 @@ def sum_by_date(date: Integers, values: Floats) -> Floats:
     return np.asarray(np.bincount(np.unique(date, return_inverse=True)[1], weights=values), dtype=np.float64)
 
 
-def _ranked_by_date(date: Integers, values: Floats) -> Floats:
+def ranked_by_date(date: Integers, values: Floats) -> Floats:
     """Ranks as `average_ranks` within each date, all dates at once: one by one costs more than many a fit."""
     order = np.lexsort((values, date))
     place, dates, ordered = np.arange(len(order)), date[order], values[order]
-    begins_date = np.append(True, dates[1:] != dates[:-1])
-    begins_tie = begins_date | np.append(True, ordered[1:] != ordered[:-1])
+    begins_date = np.append([True], dates[1:] != dates[:-1])
+    begins_tie = begins_date | np.append([True], ordered[1:] != ordered[:-1])
     before = np.maximum.accumulate(np.where(begins_date, place, 0))
     tie = np.cumsum(begins_tie) - 1
     shared = (place - before)[begins_tie] + (np.bincount(tie) + 1) / 2
@@ -178,9 +133,10 @@ def average_ranks(values: Floats) -> Floats:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])
 
 
-def _correlation_by_date(date: Integers, left: Floats, right: Floats) -> Floats:
+def correlation_by_date(date: Integers, left: Floats, right: Floats) -> Floats:
+    """Correlates within each date, in time order; a date without spread counts as zero."""
     numbers = np.unique(date, return_inverse=True)[1]
-    left, right = _centred_by_date(date, left), _centred_by_date(date, right)
+    left, right = centred_by_date(date, left), centred_by_date(date, right)
     products, lefts, rights = (
         np.bincount(numbers, weights=values) for values in (left * right, left**2, right**2)
     )
@@ -188,7 +144,8 @@ def _correlation_by_date(date: Integers, left: Floats, right: Floats) -> Floats:
     return np.asarray(np.divide(products, scale, out=np.zeros_like(products), where=scale > 0))
 
 
-def _centred_by_date(date: Integers, values: Floats) -> Floats:
+def centred_by_date(date: Integers, values: Floats) -> Floats:
+    """Takes the mean of each date away."""
     numbers = np.unique(date, return_inverse=True)[1]
     centred = values - mean_by_date(date, values)[numbers]
     # Equal values leave rounding noise behind, which means nothing.
