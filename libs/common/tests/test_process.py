@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from mltrainer_common.discovery import Endpoint, read_endpoints
 
+pytestmark = pytest.mark.integration
+
 MAIN = """
 import asyncio, sys
 from pydantic_settings import BaseSettings

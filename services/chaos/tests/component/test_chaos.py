@@ -30,6 +30,8 @@ from mltrainer_common.tokens import TokenIssuer
 from mltrainer_testkit.fake_broker import FakeBroker
 from prometheus_client import CollectorRegistry
 
+pytestmark = pytest.mark.integration
+
 Experiment = dict[str, Any]
 Act = Callable[..., Experiment]
 LIMIT_S = 30.0

@@ -28,6 +28,8 @@ from mltrainer_trainer.adapters.processes import start_mark
 from mltrainer_trainer.bootstrap import assemble
 from mltrainer_trainer.settings import TrainerSettings
 
+pytestmark = pytest.mark.integration
+
 Stage = Any  # fixtures are not importable; see conftest.py
 SETTINGS = TrainerSettings(
     supervise_interval_s=0.1,

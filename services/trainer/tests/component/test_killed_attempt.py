@@ -24,6 +24,8 @@ from mltrainer_trainer.adapters.process_backend import ProcessBackend
 from mltrainer_trainer.bootstrap import assemble
 from mltrainer_trainer.settings import TrainerSettings
 
+pytestmark = pytest.mark.integration
+
 Stage = Any  # fixtures are not importable; see conftest.py
 TRIALS = int(os.environ.get("MLTRAINER_KILLED_TRIALS", "2"))
 EVERYWHERE = [f"{when} {number}" for number in range(1, TRIALS + 1) for when in ("before", "after")]

@@ -25,6 +25,8 @@ from mltrainer_trainer.application.ports import Launch, LaunchError
 from mltrainer_trainer.domain.attempt import NodeShare, Placement
 from mltrainer_trainer.domain.execution import Ended, Executing
 
+pytestmark = pytest.mark.integration
+
 # As the real program does, it first says who it is; a worker of a gang is known to its launcher.
 SHELL = (
     "/bin/sh",
@@ -60,12 +62,10 @@ class ProcessMachine:
         leader = directory_of(self.root, placement).process()
         if leader is None:
             return 0
-        members = {pid for pid in psutil.pids() if _is_member(pid, leader.pid)}
-        workers = {pid for pid in members if _parent(pid) not in members}
-        if placement.limits.workers > 1:
-            launcher = members & {leader.pid}
-            workers = workers - launcher | {pid for pid in members if _parent(pid) in launcher}
-        return len(workers)
+        parents = _living_members(leader.pid)
+        launchers = {leader.pid} if placement.limits.workers > 1 else set()
+        above_workers = launchers | {parent for parent in parents.values() if parent not in parents}
+        return sum(parent in above_workers for pid, parent in parents.items() if pid not in launchers)
 
     async def left_behind(self) -> list[str]:
         return [str(directory.path) for directory in directories(self.root)]
@@ -78,18 +78,14 @@ class ProcessMachine:
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def _is_member(pid: int, group: int) -> bool:
-    try:
-        return os.getpgid(pid) == group and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, ProcessLookupError):
-        return False
-
-
-def _parent(pid: int) -> int:
-    try:
-        return psutil.Process(pid).ppid()
-    except psutil.Error:
-        return 0
+def _living_members(group: int) -> dict[int, int]:
+    """Maps each living process of a group to its parent, as both were at one moment."""
+    parents: dict[int, int] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError), process.oneshot():
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                parents[process.pid] = process.ppid()
+    return parents
 
 
 @pytest.fixture
