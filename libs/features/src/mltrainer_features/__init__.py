@@ -15,6 +15,13 @@ from mltrainer_features.bars import (
     first_problem,
     split_bars,
 )
+from mltrainer_features.calendars import (
+    ALWAYS_OPEN,
+    SessionProblem,
+    TradingCalendar,
+    UnknownExchangeError,
+    trading_calendar,
+)
 from mltrainer_features.compute import (
     MAX_LOOK_BACK_BARS,
     Readiness,
@@ -35,6 +42,7 @@ from mltrainer_features.definitions import (
 from mltrainer_features.labels import LABEL_SCHEMA, TargetKind, compute_labels
 
 __all__ = [
+    "ALWAYS_OPEN",
     "BAR_SCHEMA",
     "LABEL_SCHEMA",
     "MAX_LOOK_BACK_BARS",
@@ -47,7 +55,10 @@ __all__ = [
     "FeatureView",
     "InvalidBarsError",
     "Readiness",
+    "SessionProblem",
     "TargetKind",
+    "TradingCalendar",
+    "UnknownExchangeError",
     "UnknownViewError",
     "bounded_history",
     "compute_features",
@@ -59,5 +70,6 @@ __all__ = [
     "first_problem",
     "resolve_views",
     "split_bars",
+    "trading_calendar",
     "view_digest",
 ]

@@ -1,5 +1,6 @@
 """Puts feature together."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -42,6 +43,7 @@ from mltrainer_feature.application.record_bars import RecordBarsHandler
 from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, ReplayRefusedBarsHandler
 from mltrainer_feature.application.wakeup import Wakeup
 from mltrainer_feature.domain.errors import UnreadableRegistryError
+from mltrainer_feature.domain.exchanges import Exchanges, InvalidExchangesError, parse_exchanges
 from mltrainer_feature.entrypoints.events import consumer_group
 from mltrainer_feature.entrypoints.feast_api import FeastServingApi, add_feast_api
 from mltrainer_feature.entrypoints.grpc_api import FeatureApi, FeatureUseCases
@@ -95,7 +97,11 @@ class _FeatureParts:
     """The use cases, over one unit of work."""
 
     def __init__(
-        self, context: ServiceContext, settings: FeatureSettings, unit_of_work: SqlUnitOfWorkFactory
+        self,
+        context: ServiceContext,
+        settings: FeatureSettings,
+        unit_of_work: SqlUnitOfWorkFactory,
+        exchanges: Exchanges,
     ) -> None:
         market_clock = context.market_clock
         files = _files(context.platform, settings)
@@ -106,9 +112,9 @@ class _FeatureParts:
         self._dataset_wakeup, self._import_wakeup = Wakeup(), Wakeup()
         delay = timedelta(seconds=settings.decision_delay_s)
         self._open_store = OpenStoreHandler(unit_of_work, self._online, delay)
-        self._record_bars = RecordBarsHandler(unit_of_work, self._online, market_clock)
+        self._record_bars = RecordBarsHandler(unit_of_work, self._online, market_clock, exchanges)
         self._write_dataset = WriteNextDataset(unit_of_work, files)
-        self._run_import = RunNextImport(unit_of_work, files, self._online, market_clock)
+        self._run_import = RunNextImport(unit_of_work, files, self._online, market_clock, exchanges)
         self._read_online = ReadOnlineHandler(online.store, market_clock, StoredTimes())
         self._use_cases = FeatureUseCases(
             CreateDatasetHandler(unit_of_work, context.clock, market_clock, self._dataset_wakeup),
@@ -116,14 +122,14 @@ class _FeatureParts:
             ImportBarsHandler(unit_of_work, files, context.clock, self._import_wakeup),
             Queries(unit_of_work, market_clock),
             ListRefusedBarsHandler(unit_of_work),
-            ReplayRefusedBarsHandler(unit_of_work, self._online, market_clock),
+            ReplayRefusedBarsHandler(unit_of_work, self._online, market_clock, exchanges),
         )
 
     @classmethod
     async def open(
         cls, context: ServiceContext, settings: FeatureSettings, unit_of_work: SqlUnitOfWorkFactory
     ) -> "_FeatureParts":
-        parts = cls(context, settings, unit_of_work)
+        parts = cls(context, settings, unit_of_work, await _exchanges(settings))
         try:
             await parts._schemas.refresh()
         except UnreadableRegistryError as error:
@@ -179,6 +185,13 @@ class _OnlineParts:
             raise StartupError("MLTRAINER_FEATURE_ONLINE_REGISTRY needs MLTRAINER_FEATURE_REDIS_URL")
         cached = CachedOnlineRows(unit_of_work, RowLayout(own))
         return cls(cached, cached, schemas)
+
+
+async def _exchanges(settings: FeatureSettings) -> Exchanges:
+    try:
+        return await asyncio.to_thread(parse_exchanges, settings.exchanges)
+    except InvalidExchangesError as error:
+        raise StartupError(f"MLTRAINER_FEATURE_EXCHANGES: {error}") from error
 
 
 def _files(platform: PlatformSettings, settings: FeatureSettings) -> StoredFiles:

@@ -15,6 +15,8 @@ class FeatureSettings(BaseSettings):
             rows are read from the memory of the process.
         online_registry: A Feast registry (file) whose views are served online too, from the same Redis.
         artifact_url: Directory or fsspec URL of the artifact store; `<data_directory>/artifacts` by default.
+        exchanges: Where instruments trade: `pattern=exchange[:daily]`, separated by commas, the first match
+            counts, such as `BTC-*=24/7,*=XNYS:daily`; by default every symbol trades always.
         bar_close_offset_s: Close of a bar after midnight UTC, for files that give dates only.
         decision_delay_s: How long after a bar's close a row is decided; changing it computes all rows again.
         import_max_bytes: Largest file of bars, uncompressed.
@@ -26,6 +28,7 @@ class FeatureSettings(BaseSettings):
     redis_url: SecretStr | None = None
     online_registry: Path | None = None
     artifact_url: str | None = None
+    exchanges: str = "*=24/7"
     bar_close_offset_s: int = Field(default=75_600, ge=0, lt=86_400)
     decision_delay_s: int = Field(default=43_200, ge=0, le=864_000)
     import_max_bytes: int = Field(default=512 * 1024 * 1024, gt=0)

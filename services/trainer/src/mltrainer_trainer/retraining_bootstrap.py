@@ -8,6 +8,7 @@ from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.transactions import EventTransactions
 
 from mltrainer_trainer.adapters.challengers import RpcExperiments, RpcModelAliases
+from mltrainer_trainer.adapters.exchange_days import ExchangeDays
 from mltrainer_trainer.adapters.retraining_unit_of_work import SqlRetrainingUnitOfWorkFactory
 from mltrainer_trainer.application.retrain import (
     BeginRunsHandler,
@@ -24,9 +25,10 @@ def open_retrainings(context: ServiceContext, database: Database, signal: Outbox
     transactions = EventTransactions(database, context.slug, signal, to_request, context.clock)
     uow, clock, market = SqlRetrainingUnitOfWorkFactory(transactions), context.clock, context.market_clock
     registry, experiment = context.channel("registry"), context.channel("experiment")
+    calendars = ExchangeDays()
     return Retrainings(
-        RetrainingHandler(uow, market),
-        BeginRunsHandler(uow, clock, market),
+        RetrainingHandler(uow, market, calendars),
+        BeginRunsHandler(uow, clock, market, calendars),
         FollowTrainingHandler(uow, clock),
         PairRunsHandler(
             uow,

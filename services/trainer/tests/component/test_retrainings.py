@@ -15,6 +15,7 @@ from mltrainer_common.database import Database, open_database
 from mltrainer_common.migrations import migrate
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.transactions import EventTransactions
+from mltrainer_trainer.adapters.exchange_days import ExchangeDays
 from mltrainer_trainer.adapters.retraining_unit_of_work import SqlRetrainingUnitOfWorkFactory
 from mltrainer_trainer.application.retrain import (
     BeginRunsHandler,
@@ -81,8 +82,8 @@ class Desk:
         uow = SqlRetrainingUnitOfWorkFactory(
             EventTransactions(database, "trainer", OutboxSignal(), encode, self.clock)
         )
-        self.keep = RetrainingHandler(uow, self.market)
-        self.begin = BeginRunsHandler(uow, self.clock, self.market)
+        self.keep = RetrainingHandler(uow, self.market, ExchangeDays())
+        self.begin = BeginRunsHandler(uow, self.clock, self.market, ExchangeDays())
         self.follow = FollowTrainingHandler(uow, self.clock)
         self.pair = PairRunsHandler(uow, self.clock, self.registry, self.experiments)
 
@@ -288,7 +289,6 @@ async def test_names_are_taken_once_and_stale_changes_are_refused(desk: Desk) ->
         pytest.param({"schedule": "often"}, "schedule", id="schedule"),
         pytest.param({"schedule": ""}, "schedule", id="nothing begins it"),
         pytest.param({"time_zone": "Mars"}, "time_zone", id="zone"),
-        pytest.param({"calendar": "XMOON"}, "calendar", id="calendar"),
         pytest.param({"traffic": 2.0}, "traffic", id="traffic"),
         pytest.param({"test_days": -1}, "test_days", id="days"),
         pytest.param({"cooldown_s": float("nan")}, "cooldown_s", id="cooldown"),
@@ -300,6 +300,13 @@ def test_a_malformed_retraining_is_refused_by_its_field(changes: dict[str, objec
         retraining(**changes)
 
     assert refused.value.field == wrong
+
+
+async def test_an_unknown_calendar_is_refused_by_its_field(desk: Desk) -> None:
+    with pytest.raises(InvalidFieldError) as refused:
+        await desk.keep.create(retraining(calendar="XMOON"))
+
+    assert refused.value.field == "calendar"
 
 
 def test_what_was_asked_for_is_what_is_shown() -> None:

@@ -34,7 +34,9 @@ def create(
         str, typer.Option(help="Minute, hour, day, month, day of week, such as `30 17 * * 5`.")
     ] = "",
     time_zone: Annotated[str, typer.Option(help="Of the schedule.")] = "America/New_York",
-    calendar: Annotated[str, typer.Option(help="XNYS for trading days, ALL for every day.")] = "XNYS",
+    calendar: Annotated[
+        str, typer.Option(help="Exchange whose trading days count, such as XNYS; ALL for every day.")
+    ] = "XNYS",
     on_drift: Annotated[bool, typer.Option("--on-drift", help="A drift of the model begins a run.")] = False,
     test_days: Annotated[int, typer.Option(min=1, help="Days out of sample.")] = 730,
     traffic: Annotated[

@@ -14,6 +14,7 @@ from mltrainer_feature.domain.errors import (
     UnreadableBarsError,
     Violation,
 )
+from mltrainer_feature.domain.exchanges import ALL_OPEN, Exchanges
 from mltrainer_feature.domain.imports import (
     MAX_PROBLEMS,
     BarImport,
@@ -63,6 +64,7 @@ class RunNextImport:
     files: Files
     online: OnlineRows
     market_clock: Clock
+    exchanges: Exchanges = ALL_OPEN
 
     async def __call__(self) -> BarImport | None:
         """Returns the finished bulk load; None when there was nothing to do."""
@@ -90,8 +92,9 @@ class RunNextImport:
             await self._finish(replace(bar_import, state=ImportState.FAILED, error=error))
 
     def _read(self, sha256: str, latest_time: datetime) -> tuple[Bars, list[Refusal]]:
-        usable, refusals = split_new_bars(self.files.read_history(sha256), latest_time)
-        return usable.sort("event_time", "symbol"), refusals
+        sound, refusals = split_new_bars(self.files.read_history(sha256), latest_time)
+        usable, untimely = self.exchanges.split(sound)
+        return usable.sort("event_time", "symbol"), [*refusals, *untimely]
 
     async def _store_chunk(self, bar_import: BarImport, bars: Bars) -> BarImport:
         end = chunk_end(bars, bar_import.next_row, CHUNK_BARS)

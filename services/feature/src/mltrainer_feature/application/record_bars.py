@@ -14,6 +14,7 @@ from mltrainer_feature.application.ports import (
     UnitOfWorkFactory,
 )
 from mltrainer_feature.domain.bars import Bars, Refusal, split_known_bars, split_new_bars
+from mltrainer_feature.domain.exchanges import ALL_OPEN, Exchanges
 from mltrainer_feature.domain.live_window import LiveRows, LiveWindow
 from mltrainer_feature.domain.rows import EventRange, Rows, compute_rows, newest_rows
 from mltrainer_feature.domain.views import (
@@ -47,10 +48,17 @@ class RecordedBars:
 class RecordBarsHandler:
     """Takes bars from events; repeated, reordered and restated ones end in the same rows."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, online: OnlineRows, market_clock: Clock) -> None:
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        online: OnlineRows,
+        market_clock: Clock,
+        exchanges: Exchanges = ALL_OPEN,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._online = online
         self._market_clock = market_clock
+        self._exchanges = exchanges
         self._window: LiveWindow | None = None
 
     async def __call__(self, received: ReceivedBars) -> RecordedBars:
@@ -58,9 +66,10 @@ class RecordBarsHandler:
         async with self._unit_of_work() as uow:
             claimed = await uow.inbox.claim_all(received.event_ids)
             is_new = pl.Series([event_id in claimed for event_id in received.event_ids], dtype=pl.Boolean)
-            usable, refusals = split_new_bars(received.bars.filter(is_new), now + CLOCK_TOLERANCE)
+            sound, refusals = split_new_bars(received.bars.filter(is_new), now + CLOCK_TOLERANCE)
+            usable, untimely = self._exchanges.split(sound)
             stored = await store_bars(uow, usable, self._window)
-            refusals += stored.recorded.refusals
+            refusals += [*untimely, *stored.recorded.refusals]
             await uow.bars.quarantine(refusals, "events", now)
             await uow.commit()
         self._window = stored.window

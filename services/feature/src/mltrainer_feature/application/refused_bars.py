@@ -8,6 +8,7 @@ from mltrainer_feature.application.queries import Page, PageRequest
 from mltrainer_feature.application.record_bars import CLOCK_TOLERANCE, store_bars
 from mltrainer_feature.domain.bars import KeptRefusal, Refusal, split_new_bars, to_bars
 from mltrainer_feature.domain.errors import InvalidRequestError, ResourceNotFoundError, Violation
+from mltrainer_feature.domain.exchanges import ALL_OPEN, Exchanges
 
 MAX_REPLAYED = 1_000
 _PREFIX = "refusedBars/"
@@ -42,6 +43,7 @@ class ReplayRefusedBarsHandler:
     unit_of_work: UnitOfWorkFactory
     online: OnlineRows
     market_clock: Clock
+    exchanges: Exchanges = ALL_OPEN
 
     async def __call__(self, names: Sequence[str]) -> ReplayedBars:
         numbers = _numbers(names)
@@ -51,9 +53,10 @@ class ReplayRefusedBarsHandler:
             if missing := set(numbers) - {one.number for one in kept}:
                 raise ResourceNotFoundError("refused bar", f"{_PREFIX}{min(missing)}")
             bars = to_bars([one.refusal for one in kept])
-            usable, refusals = split_new_bars(bars, now + CLOCK_TOLERANCE)
+            sound, refusals = split_new_bars(bars, now + CLOCK_TOLERANCE)
+            usable, untimely = self.exchanges.split(sound)
             stored = await store_bars(uow, usable)
-            judged = {_key(one): one for one in (*refusals, *stored.recorded.refusals)}
+            judged = {_key(one): one for one in (*refusals, *untimely, *stored.recorded.refusals)}
             stay = [
                 replace(one, refusal=judged[_key(one.refusal)]) for one in kept if _key(one.refusal) in judged
             ]

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_trainer.adapters.tables import retraining as retrainings
 from mltrainer_trainer.adapters.tables import retraining_run as runs
-from mltrainer_trainer.domain.market_calendar import MarketCalendar
 from mltrainer_trainer.domain.retraining import Cause, Retraining, Run, RunState
 
 _OPEN = [state.value for state in RunState if state.is_open]
@@ -128,6 +127,7 @@ _FIELDS = (
     "model",
     "schedule",
     "time_zone",
+    "calendar",
     "on_drift",
     "test_days",
     "champion",
@@ -154,12 +154,11 @@ _RUN_FIELDS = (
 
 
 def _row(item: Retraining) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in _FIELDS} | {"calendar": item.calendar.value}
+    return {name: getattr(item, name) for name in _FIELDS}
 
 
 def _to_retraining(row: Mapping[Any, Any]) -> Retraining:
-    values = {name: row[name] for name in _FIELDS}
-    return Retraining(**values, calendar=MarketCalendar(row["calendar"]))
+    return Retraining(**{name: row[name] for name in _FIELDS})
 
 
 def _run_row(item: Run) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from mltrainer_trainer.application.ports import Clock, Inbox
+from mltrainer_trainer.domain.cron import TradingDays
 from mltrainer_trainer.domain.errors import (
     RetrainingExistsError,
     RetrainingNotFoundError,
@@ -126,6 +127,18 @@ class UnitOfWorkFactory(Protocol):
         ...
 
 
+class Calendars(Protocol):
+    """Knows when exchanges trade."""
+
+    async def trading_days(self, calendar: str) -> TradingDays:
+        """Returns the days on which an exchange trades.
+
+        Raises:
+            InvalidFieldError: There is no such calendar.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Challenger:
     """A version that an alias points to, and the training it came from."""
@@ -160,14 +173,17 @@ class RetrainingHandler:
 
     unit_of_work: UnitOfWorkFactory
     market_clock: Clock
+    calendars: Calendars
 
     async def create(self, new: Retraining) -> Retraining:
         """Stores a new one; the same again is the same answer.
 
         Raises:
             RetrainingExistsError: Another one has its name.
+            InvalidFieldError: There is no such calendar.
         """
-        planned = new.planned(self.market_clock.now())
+        trades = await self.calendars.trading_days(new.calendar)
+        planned = new.planned(self.market_clock.now(), trades)
         async with self.unit_of_work() as uow:
             if await uow.retrainings.add(planned):
                 await uow.commit()
@@ -183,13 +199,15 @@ class RetrainingHandler:
         Raises:
             RetrainingNotFoundError: There is none.
             StaleEtagError: It has changed since it was read.
+            InvalidFieldError: There is no such calendar.
         """
+        trades = await self.calendars.trading_days(changed.calendar)
         async with self.unit_of_work() as uow:
             known = await _get(uow, changed.name)
             if etag and etag != str(known.revision):
                 raise StaleEtagError(changed.name, str(known.revision))
             stored = replace(changed, create_time=known.create_time, revision=known.revision + 1)
-            stored = stored.planned(self.market_clock.now())
+            stored = stored.planned(self.market_clock.now(), trades)
             await uow.retrainings.save(stored, known.revision)
             await uow.commit()
         return stored
@@ -247,6 +265,7 @@ class BeginRunsHandler:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
     market_clock: Clock
+    calendars: Calendars
 
     async def due(self) -> list[Run]:
         """Begins what the calendar asks for; of several times that were missed, one."""
@@ -255,7 +274,8 @@ class BeginRunsHandler:
             for item in await uow.retrainings.due(now):
                 mark = f"{item.next_run_time:%Y%m%dt%H%Mz}"
                 begun += await self._begin(uow, item, Cause.SCHEDULE, mark, now)
-                planned = replace(item, revision=item.revision + 1).planned(now)
+                trades = await self.calendars.trading_days(item.calendar)
+                planned = replace(item, revision=item.revision + 1).planned(now, trades)
                 await uow.retrainings.save(planned, item.revision)
             await uow.commit()
         return begun

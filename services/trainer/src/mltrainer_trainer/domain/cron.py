@@ -1,11 +1,15 @@
 """Reads schedules as cron writes them, and finds when one is due next."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mltrainer_trainer.domain.errors import InvalidFieldError
-from mltrainer_trainer.domain.market_calendar import MarketCalendar
+
+TradingDays: TypeAlias = Callable[[date], bool]
+"""Tells whether a market trades on a day."""
 
 _RANGES = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
 _SUNDAY = 7
@@ -15,7 +19,7 @@ _SEARCHED_DAYS = 4 * 366
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Times of day on some days, in a time zone; days on which the market is closed are left out.
+    """Times of day on some days, in a time zone.
 
     Days of month and week both have to match, which differs from cron where both are given.
     """
@@ -26,10 +30,9 @@ class Schedule:
     months: frozenset[int]
     weekdays: frozenset[int]
     zone: ZoneInfo
-    calendar: MarketCalendar
 
-    def next_after(self, moment: datetime) -> datetime | None:
-        """Returns the first time after a moment, in UTC; None where there is none for years.
+    def next_after(self, moment: datetime, trades: TradingDays) -> datetime | None:
+        """Returns the first time after a moment on a trading day, in UTC; None where there is none for years.
 
         Times that a change of the clock leaves out are skipped; one that it repeats counts once.
         """
@@ -37,7 +40,7 @@ class Schedule:
         for number in range(_SEARCHED_DAYS):
             day = local.date() + timedelta(days=number)
             matches = day.day in self.days and day.month in self.months and day.isoweekday() in self.weekdays
-            if not matches or not self.calendar.trades(day):
+            if not matches or not trades(day):
                 continue
             for hour in sorted(self.hours):
                 for minute in sorted(self.minutes):
@@ -47,7 +50,7 @@ class Schedule:
         return None
 
 
-def parse_schedule(text: str, zone: str, calendar: MarketCalendar) -> Schedule:
+def parse_schedule(text: str, zone: str) -> Schedule:
     """Reads minute, hour, day of month, month and day of week.
 
     Raises:
@@ -62,7 +65,7 @@ def parse_schedule(text: str, zone: str, calendar: MarketCalendar) -> Schedule:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise InvalidFieldError("time_zone", "use an IANA name such as America/New_York") from error
     weekdays = frozenset(_SUNDAY if day == 0 else day for day in fields[4])
-    return Schedule(fields[0], fields[1], fields[2], fields[3], weekdays, found, calendar)
+    return Schedule(fields[0], fields[1], fields[2], fields[3], weekdays, found)
 
 
 def _field(name: str, text: str) -> frozenset[int]:

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from mltrainer_trainer.domain.cron import Schedule, parse_schedule
-from mltrainer_trainer.domain.market_calendar import MarketCalendar
+from mltrainer_trainer.domain.cron import Schedule, TradingDays, parse_schedule
 
 # The registry decides within seconds; a version that is not the challenger by then was refused.
 _PATIENCE = timedelta(minutes=10)
@@ -44,6 +43,7 @@ class Retraining:
     Attributes:
         schedule: As cron has it; empty for none.
         model: Whose drift begins a run, and whose aliases are compared.
+        calendar: Whose trading days count: an exchange, or `ALL` for every day.
         test_days: Days out of sample before each knowledge time.
         traffic: Share of the units that an experiment of champion and challenger gets; none where 0.
         next_run_time: When the calendar begins the next run, by the market's clock.
@@ -54,7 +54,7 @@ class Retraining:
     model: str
     schedule: str
     time_zone: str
-    calendar: MarketCalendar
+    calendar: str
     on_drift: bool
     test_days: int
     champion: str
@@ -67,14 +67,14 @@ class Retraining:
     next_run_time: datetime | None = None
     revision: int = 1
 
-    def planned(self, now: datetime) -> "Retraining":
+    def planned(self, now: datetime, trades: TradingDays) -> "Retraining":
         """Returns it with the next time after a moment; whatever was missed before is left out."""
         schedule = self._schedule()
         is_due = schedule is not None and not self.is_paused
-        return replace(self, next_run_time=schedule.next_after(now) if schedule and is_due else None)
+        return replace(self, next_run_time=schedule.next_after(now, trades) if schedule and is_due else None)
 
     def _schedule(self) -> Schedule | None:
-        return parse_schedule(self.schedule, self.time_zone, self.calendar) if self.schedule else None
+        return parse_schedule(self.schedule, self.time_zone) if self.schedule else None
 
 
 @dataclass(frozen=True, slots=True)

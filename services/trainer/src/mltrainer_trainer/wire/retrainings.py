@@ -17,7 +17,6 @@ from mltrainer.trainer.v1 import retraining_service_pb2 as contract
 from mltrainer_trainer.application.retrain import TrainingEnd
 from mltrainer_trainer.domain.cron import parse_schedule
 from mltrainer_trainer.domain.errors import InvalidFieldError
-from mltrainer_trainer.domain.market_calendar import MarketCalendar
 from mltrainer_trainer.domain.retraining import Retraining, Run, TrainingWanted
 from mltrainer_trainer.wire.events import timestamp
 
@@ -36,10 +35,9 @@ def to_retraining(message: contract.Retraining, name: str, now: datetime) -> Ret
     """
     if _ID.fullmatch(name.removeprefix("retrainings/")) is None or not name.startswith("retrainings/"):
         raise InvalidFieldError("retraining_id", "use lower-case letters, digits and '-', at most 48")
-    calendar = _calendar(message.calendar or "XNYS")
     zone = message.time_zone or "America/New_York"
     if message.schedule:
-        parse_schedule(message.schedule, zone, calendar)
+        parse_schedule(message.schedule, zone)
     elif not message.on_drift:
         raise InvalidFieldError("schedule", "is required where drift begins no run")
     if not message.spec.study.startswith("studies/"):
@@ -50,7 +48,7 @@ def to_retraining(message: contract.Retraining, name: str, now: datetime) -> Ret
         model=message.model or f"models/{message.spec.study.removeprefix('studies/')}",
         schedule=" ".join(message.schedule.split()),
         time_zone=zone,
-        calendar=calendar,
+        calendar=message.calendar or "XNYS",
         on_drift=message.on_drift,
         test_days=message.test_days or _TEST_DAYS,
         champion=_alias("champion", message.champion or "champion"),
@@ -76,13 +74,6 @@ def _check_amounts(found: Retraining) -> None:
         raise InvalidFieldError("challenger", "must differ from the champion")
 
 
-def _calendar(text: str) -> MarketCalendar:
-    try:
-        return MarketCalendar(text)
-    except ValueError:
-        raise InvalidFieldError("calendar", f"use {' or '.join(MarketCalendar)}") from None
-
-
 def _alias(field: str, text: str) -> str:
     if _ALIAS.fullmatch(text) is None:
         raise InvalidFieldError(field, "use the name of an alias")
@@ -95,7 +86,7 @@ def from_retraining(item: Retraining) -> contract.Retraining:
         name=item.name,
         schedule=item.schedule,
         time_zone=item.time_zone,
-        calendar=item.calendar.value,
+        calendar=item.calendar,
         on_drift=item.on_drift,
         model=item.model,
         spec=TrainingSpec.FromString(item.spec),

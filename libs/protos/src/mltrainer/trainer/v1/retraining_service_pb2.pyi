@@ -51,7 +51,7 @@ class Retraining(_message.Message):
     time_zone: _builtins.str
     """IANA name; `America/New_York` where empty."""
     calendar: _builtins.str
-    """Which days count: `XNYS` for trading days of the New York Stock Exchange, `ALL` for every day; `XNYS` where empty."""
+    """Whose trading days count: market identifier of an exchange, or `ALL` for every day; `XNYS` where empty."""
     on_drift: _builtins.bool
     """Whether a drift of `model` begins a run, too."""
     model: _builtins.str
