@@ -51,6 +51,11 @@ class Predictor:
         """Names the columns, in order."""
         return self.description.feature_names
 
+    @property
+    def feature_views(self) -> Mapping[str, str]:
+        """Maps each view the features come from to the digest of its definition."""
+        return self.description.feature_views
+
     def predict(self, matrix: ArrayLike) -> NDArray[np.float64]:
         """Predicts rows of features; each row alone gives the same bits as in any batch.
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from inference.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceStub
 from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from mltrainer.serving.v1.events_pb2 import PredictionLogged
 from mltrainer.serving.v1.serving_service_pb2_grpc import add_ServingServiceServicer_to_server
@@ -22,6 +23,7 @@ from mltrainer_models import model_store_url
 from prometheus_client import Gauge
 
 from mltrainer_serving.adapters.deployment_repository import SqlDeploymentRepository
+from mltrainer_serving.adapters.feature_views import VIEW_METHODS, RpcFeatureViews
 from mltrainer_serving.adapters.load_spans import load_spans
 from mltrainer_serving.adapters.model_loader import ContentStoreModelLoader, SignaturePolicy
 from mltrainer_serving.adapters.prediction_sink import OutboxPredictionSink
@@ -82,6 +84,7 @@ async def assemble(
         GrpcRegistryFeed(registry),
         context.clock,
         load_spans(context.telemetry.tracer),
+        _feature_views(context) if settings.check_feature_views else None,
     )
     await follower.restore()
     predict = PredictHandler(routes, log, context.market_clock)
@@ -98,6 +101,10 @@ async def assemble(
             "prediction_log": PredictionLogLoop(log, settings.log_interval_s).run,
         },
     )
+
+
+def _feature_views(context: ServiceContext) -> RpcFeatureViews:
+    return RpcFeatureViews(FeatureServiceStub(context.channel("feature", idempotent_methods=VIEW_METHODS)))
 
 
 def signature_policy(platform: PlatformSettings, settings: ServingSettings) -> SignaturePolicy:

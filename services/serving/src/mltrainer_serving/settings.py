@@ -15,6 +15,8 @@ class ServingSettings(BaseSettings):
         signing_folder: Holds `trusted/*.pem`, the public keys of those whose models are served;
             `<data_directory>/signing` by default.
         require_signatures: Whether only signed versions are served; in production unless told otherwise.
+        check_feature_views: Whether a version is loaded only where the feature service defines the views it
+            was trained on as they were then.
         cached_model_bytes: Loaded models are kept up to this sum of their files, for aliases that move back.
         log_interval_s: How long predictions wait before they become events; a kill loses at most these.
     """
@@ -25,5 +27,6 @@ class ServingSettings(BaseSettings):
     artifact_url: str | None = None
     signing_folder: Path | None = None
     require_signatures: bool | None = None
+    check_feature_views: bool = True
     cached_model_bytes: int = Field(default=512 << 20, ge=0)
     log_interval_s: float = Field(default=0.2, gt=0, le=10)

@@ -19,6 +19,7 @@ def test_every_error_class_has_an_answer() -> None:
     samples = {
         errors.ModelNotServedError: errors.ModelNotServedError("m", "1"),
         errors.ModelNotReadyError: errors.ModelNotReadyError("m", "champion", "loading"),
+        errors.FeatureViewsDifferError: errors.FeatureViewsDifferError("models/m/versions/1", ["a"]),
         errors.InvalidTensorError: errors.InvalidTensorError("inputs", "wrong"),
         errors.DeploymentNotFoundError: errors.DeploymentNotFoundError("deployments/m"),
     }

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,6 +8,7 @@ from mltrainer_serving.application.follow_registry import FollowRegistry
 from mltrainer_serving.application.ports import (
     AliasChange,
     CaughtUp,
+    FeatureViewsUnknownError,
     ModelLoadError,
     RegistryUnavailableError,
 )
@@ -30,6 +31,7 @@ def _change(number: int, revision: int) -> AliasChange:
 class FakeModel:
     version: Version
     feature_names: Sequence[str] = ("a",)
+    feature_views: Mapping[str, str] = field(default_factory=dict)
 
     def predict(self, matrix: object) -> object:
         return matrix
@@ -39,12 +41,13 @@ class FakeModel:
 class FakeLoader:
     broken: set[int] = field(default_factory=set)
     loads: list[int] = field(default_factory=list)
+    views: dict[int, dict[str, str]] = field(default_factory=dict)
 
     async def load(self, version: Version) -> FakeModel:
         self.loads.append(version.number)
         if version.number in self.broken:
             raise ModelLoadError("altered bytes")
-        return FakeModel(version)
+        return FakeModel(version, feature_views=self.views.get(version.number, {}))
 
 
 @dataclass
@@ -68,6 +71,16 @@ class FakeFeed:
         for change in self.script:
             yield change
         raise RegistryUnavailableError("end of script")
+
+
+@dataclass
+class FakeFeatureViews:
+    defined: dict[str, str] | None
+
+    async def digests(self) -> Mapping[str, str]:
+        if self.defined is None:
+            raise FeatureViewsUnknownError("the feature service answers UNAVAILABLE")
+        return self.defined
 
 
 class FixedClock:
@@ -173,3 +186,55 @@ async def test_an_unknown_version_is_not_served(version: str) -> None:
 
     with pytest.raises(ModelNotServedError):
         follower.routes.resolve("vol5", version)
+
+
+@pytest.mark.parametrize(
+    ("defined", "error"),
+    [
+        ({"returns": "new-digest"}, "trained on returns old-digest, which is new-digest now"),
+        ({"volatility": "old-digest"}, "trained on returns old-digest, which is not defined any more"),
+        (None, "waits for the definitions of its views: the feature service answers UNAVAILABLE"),
+    ],
+)
+async def test_a_version_trained_on_other_views_leaves_the_old_one_answering(
+    defined: dict[str, str] | None, error: str
+) -> None:
+    follower = _follower(FakeLoader(views={2: {"returns": "old-digest"}}), InMemoryDeploymentRepository())
+    follower.views = FakeFeatureViews(defined)
+
+    await follower.apply(_change(1, 10))
+    await follower.apply(_change(2, 11))
+
+    answerer = follower.routes.resolve("vol5", "")
+    assert answerer.number == 1
+    assert error in answerer.deployed.error
+
+
+async def test_a_version_is_served_once_its_views_are_defined_as_it_was_trained() -> None:
+    views = FakeFeatureViews({"returns": "new"})
+    follower = _follower(
+        FakeLoader(views={1: {"returns": "old"}}),
+        InMemoryDeploymentRepository(),
+        FakeFeed([_change(1, 10), CaughtUp(10)]),
+    )
+    follower.views = views
+    with pytest.raises(RegistryUnavailableError):
+        await follower.follow()
+    views.defined = {"returns": "old"}
+
+    with pytest.raises(RegistryUnavailableError):
+        await follower.follow()
+
+    assert follower.routes.resolve("vol5", "").number == 1
+
+
+async def test_a_restart_serves_what_it_served_without_asking_for_views() -> None:
+    loader, repository = FakeLoader(views={1: {"returns": "old"}}), InMemoryDeploymentRepository()
+    before = _follower(loader, repository)
+    await before.apply(_change(1, 10))
+    after = _follower(loader, repository)
+    after.views = FakeFeatureViews(None)
+
+    await after.restore()
+
+    assert after.routes.resolve("vol5", "").number == 1

@@ -9,12 +9,16 @@ from mltrainer_serving.application.ports import (
     CaughtUp,
     Clock,
     DeploymentRepository,
+    FeatureViews,
+    FeatureViewsUnknownError,
+    Model,
     ModelLoader,
     ModelLoadError,
     RegistryFeed,
 )
 from mltrainer_serving.application.route_table import Route, RouteTable
-from mltrainer_serving.domain.deployment import DeployedAlias
+from mltrainer_serving.domain.deployment import DeployedAlias, Version, require_views
+from mltrainer_serving.domain.errors import FeatureViewsDifferError
 
 LoadObserver = Callable[[DeployedAlias], AbstractContextManager[None]]
 """Surrounds one load with a span that continues the trace of its change."""
@@ -22,7 +26,10 @@ LoadObserver = Callable[[DeployedAlias], AbstractContextManager[None]]
 
 @dataclass(slots=True)
 class FollowRegistry:
-    """Restores the last state, then follows every change; a failed load leaves the old version answering."""
+    """Restores the last state, then follows every change; a failed load leaves the old version answering.
+
+    `views` is None where versions are served whatever their features are.
+    """
 
     routes: RouteTable
     loader: ModelLoader
@@ -30,6 +37,7 @@ class FollowRegistry:
     feed: RegistryFeed
     clock: Clock
     observe: LoadObserver
+    views: FeatureViews | None = None
     revision: int = field(default=0, init=False)
 
     async def restore(self) -> None:
@@ -83,10 +91,22 @@ class FollowRegistry:
         if present is None or not deployed.is_settled:
             with self.observe(deployed):
                 try:
-                    model = await self.loader.load(deployed.wanted)
-                except ModelLoadError as error:
+                    model = await self._matching(deployed.wanted)
+                except (ModelLoadError, FeatureViewsDifferError) as error:
                     deployed = deployed.failed(str(error))
                 else:
                     deployed = deployed.loaded(self.clock.now())
         self.routes.put(Route(deployed, model))
         await self.repository.save(deployed)
+
+    async def _matching(self, version: Version) -> Model:
+        model = await self.loader.load(version)
+        if self.views is not None and model.feature_views:
+            try:
+                defined = await self.views.digests()
+            except FeatureViewsUnknownError as error:
+                raise ModelLoadError(
+                    f"{version.name} waits for the definitions of its views: {error}"
+                ) from error
+            require_views(version, model.feature_views, defined)
+        return model

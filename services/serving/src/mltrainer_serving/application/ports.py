@@ -1,6 +1,6 @@
 """What the use cases need from outside."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +28,11 @@ class Model(Protocol):
         """Columns of the matrix, in order."""
         ...
 
+    @property
+    def feature_views(self) -> Mapping[str, str]:
+        """Digest of the definition of each view it was trained on; empty where it names none."""
+        ...
+
     def predict(self, matrix: Matrix) -> Matrix:
         """Returns one value per row; row-wise and batch calls agree bit for bit."""
         ...
@@ -47,6 +52,22 @@ class ModelLoader(Protocol):
 
 class ModelLoadError(Exception):
     """A version cannot be loaded; the text says why in one sentence."""
+
+
+class FeatureViews(Protocol):
+    """Knows how feature views are defined now."""
+
+    async def digests(self) -> Mapping[str, str]:
+        """Returns the digest of every view's definition.
+
+        Raises:
+            FeatureViewsUnknownError: Nobody can tell now.
+        """
+        ...
+
+
+class FeatureViewsUnknownError(Exception):
+    """The feature service cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)

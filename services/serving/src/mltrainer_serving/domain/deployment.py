@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from mltrainer_serving.domain.errors import FeatureViewsDifferError
+
 CHAMPION = "champion"
 
 
@@ -77,3 +79,22 @@ class Deployment:
 
     model: str
     aliases: Mapping[str, DeployedAlias] = field(default_factory=dict)
+
+
+def require_views(version: Version, trained: Mapping[str, str], defined: Mapping[str, str]) -> None:
+    """Compares the views that a version was trained on with those that are defined.
+
+    Raises:
+        FeatureViewsDifferError: A view has another definition, or none.
+    """
+    differences = [
+        f"{view} {digest[:12]}, which is {_defined(defined.get(view))}"
+        for view, digest in sorted(trained.items())
+        if defined.get(view) != digest
+    ]
+    if differences:
+        raise FeatureViewsDifferError(version.name, differences)
+
+
+def _defined(digest: str | None) -> str:
+    return "not defined any more" if digest is None else f"{digest[:12]} now"

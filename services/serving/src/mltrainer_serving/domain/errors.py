@@ -3,9 +3,12 @@
 ServingError
 ├── ModelNotServedError      no such model, alias or version here
 ├── ModelNotReadyError       the alias exists, nothing is loaded for it yet
+├── FeatureViewsDifferError  a version was trained on views that are defined otherwise now
 ├── InvalidTensorError       an input does not fit the model
 └── DeploymentNotFoundError  no such deployment
 """
+
+from collections.abc import Sequence
 
 
 class ServingError(Exception):
@@ -29,6 +32,17 @@ class ModelNotReadyError(ServingError):
         self.model = model
         self.alias = alias
         self.cause = cause
+
+
+class FeatureViewsDifferError(ServingError):
+    """A version was trained on feature views that are defined otherwise now: it would read other numbers."""
+
+    def __init__(self, version: str, differences: Sequence[str]) -> None:
+        self.version = version
+        self.differences = tuple(differences)
+        super().__init__(
+            f"FEATURE_VIEWS_DIFFER: {version} was trained on {'; '.join(differences)}: train it again"
+        )
 
 
 class InvalidTensorError(ServingError):

@@ -5,6 +5,7 @@ from mltrainer_common.errors import FieldViolation, RpcError
 
 from mltrainer_serving.domain.errors import (
     DeploymentNotFoundError,
+    FeatureViewsDifferError,
     InvalidTensorError,
     ModelNotReadyError,
     ModelNotServedError,
@@ -23,6 +24,11 @@ def to_rpc_error(error: Exception) -> RpcError | None:
             text = f"model {model!r} has no loaded version for {alias!r} yet: {cause}"
             return RpcError(
                 StatusCode.UNAVAILABLE, "MODEL_NOT_READY", text, metadata=facts, retry_after_s=1.0
+            )
+        case FeatureViewsDifferError(version=version, differences=differences):
+            facts = {"version": version, "differences": "; ".join(differences)}
+            return RpcError(
+                StatusCode.FAILED_PRECONDITION, "FEATURE_VIEWS_DIFFER", str(error), metadata=facts
             )
         case InvalidTensorError(field=field, description=description):
             violation = FieldViolation(field, description)
