@@ -152,7 +152,7 @@ def test_a_fit_is_found_bit_by_bit_wherever_its_content_lies(fit: Recalled, cont
     found = JournaledFits(Journal(trainer.record, contents, trainer.steps, 1.0), NoFits()).find("fit")
 
     assert found is not None
-    assert found.predictions.tobytes() == fit.predictions.tobytes()
+    assert found.content.tobytes() == fit.content.tobytes()
     assert found.cpu_seconds == fit.cpu_seconds
     assert all(len(step.content) <= 16 << 10 for step in trainer.steps.values())
 

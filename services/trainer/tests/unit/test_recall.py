@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mltrainer_models import ModelDescription
+from mltrainer_models import LinearModel, ModelDescription, ModelTarget
 from mltrainer_trainer.adapters.fit_results import FileFitResults
 from mltrainer_trainer.domain.catalogue import CATALOGUE, CatalogueEntry
 from mltrainer_trainer.domain.learners import FitRequest, Learner
@@ -17,6 +17,8 @@ from mltrainer_trainer.reuse_settings import is_sampled
 
 ENTRY = CATALOGUE[0]
 MATRIX = np.arange(12.0).reshape(6, 2)
+DESCRIPTION = ModelDescription("ridge", ModelTarget("DIRECTION", 5), ("a", "b"), {"alpha": 0.5}, {"v": "1"})
+OTHER = ModelDescription("ridge", ModelTarget("DIRECTION", 5), ("a", "c"), {}, {"v": "2"})
 REQUEST = FitRequest(MATRIX, np.arange(6.0), {"alpha": 0.5, "depth": 3}, 5, 7)
 
 
@@ -36,8 +38,9 @@ class CountingLearner:
     def predict(self, matrix: Floats) -> Floats:
         return np.full(len(matrix), self.offset)
 
-    def to_model(self, description: ModelDescription) -> Any:
-        raise NotImplementedError
+    def to_model(self, description: ModelDescription) -> LinearModel:
+        self.clock[0] += 1.0
+        return LinearModel(description, np.zeros(2), np.ones(2), np.array([1.0, self.offset]), self.offset)
 
 
 @dataclass
@@ -137,6 +140,43 @@ def test_an_audited_result_that_is_repeated_counts_no_mismatch(tmp_path: Path) -
     auditor.predict()
 
     assert (auditor.recall.meter.audited, auditor.recall.meter.mismatched) == (1, 0)
+
+
+def test_the_model_of_an_equal_fit_is_recalled_under_the_description_of_who_asks(tmp_path: Path) -> None:
+    first, second = Desk(tmp_path), Desk(tmp_path)
+    expected = first.load(ENTRY)(REQUEST).to_model(OTHER)
+
+    first.load(ENTRY)(REQUEST).to_model(DESCRIPTION)
+    again = second.load(ENTRY)(REQUEST).to_model(OTHER)
+
+    assert again.to_files() == expected.to_files()
+    assert (first.learner.fits, second.learner.fits) == (1, 0)
+    assert second.recall.charged_cpu_seconds() == 2.0
+
+
+def test_what_is_predicted_after_the_model_was_made_is_kept_although_it_alone_is_cheap(
+    tmp_path: Path,
+) -> None:
+    first, second = Desk(tmp_path), Desk(tmp_path)
+
+    for desk in (first, second):
+        fit = desk.load(ENTRY)(REQUEST)
+        fit.to_model(DESCRIPTION)
+        fit.predict(MATRIX)
+
+    assert (first.learner.fits, second.learner.fits) == (1, 0)
+    assert second.recall.meter.recalled == 2
+
+
+def test_an_audited_model_that_differs_is_counted(tmp_path: Path) -> None:
+    Desk(tmp_path).load(ENTRY)(REQUEST).to_model(DESCRIPTION)
+    same, other = (Desk(tmp_path, is_audited=lambda _key: True) for _ in range(2))
+    other.learner.offset = 1e-12
+
+    same.load(ENTRY)(REQUEST).to_model(OTHER)
+    other.load(ENTRY)(REQUEST).to_model(OTHER)
+
+    assert [desk.recall.meter.mismatched for desk in (same, other)] == [0, 1]
 
 
 @pytest.mark.parametrize("kept", [0, 20, -1], ids=["empty", "cut off", "altered"])

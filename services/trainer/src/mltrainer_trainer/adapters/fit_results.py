@@ -1,4 +1,4 @@
-"""Keeps predictions of fits as files that all attempts of a machine share."""
+"""Keeps results of fits as files that all attempts of a machine share."""
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ _HALF_LIFE_S = 7 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class FileFitResults:
-    """One file per result: its SHA-256, the CPU time it took, and the predictions as `.npy`.
+    """One file per result: its SHA-256, the CPU time it took, and what it holds as `.npy`.
 
     A file that is cut off or altered is no result. A leader holds a lock of the kernel, which a process that
     dies gives back; one that hangs is waited for `patience_s` and then no longer.
@@ -123,7 +123,7 @@ def _worth(path: Path, now_s: float) -> _Worth:
 
 def _encode(result: Recalled) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(result.predictions), allow_pickle=False)
+    np.save(buffer, np.ascontiguousarray(result.content), allow_pickle=False)
     body = _HEAD.pack(result.cpu_seconds) + buffer.getvalue()
     return hashlib.sha256(body).digest() + body
 
@@ -132,5 +132,5 @@ def _decode(content: bytes) -> Recalled | None:
     digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if len(body) < _HEAD.size or hashlib.sha256(body).digest() != digest:
         return None
-    predictions = np.load(io.BytesIO(body[_HEAD.size :]), allow_pickle=False)
-    return Recalled(predictions, _HEAD.unpack(body[: _HEAD.size])[0])
+    held = np.load(io.BytesIO(body[_HEAD.size :]), allow_pickle=False)
+    return Recalled(held, _HEAD.unpack(body[: _HEAD.size])[0])

@@ -1,9 +1,10 @@
-"""Fits what was never fitted, and recalls what was: predictions of equal fits, whoever made them.
+"""Fits what was never fitted, and recalls what was: predictions and models of equal fits, whoever made them.
 
 A fit is named by all that decides it: code, environment, catalogue entry, parameters, seed, and the content
-of the rows it learns from; its predictions by that name and the content of the rows they are for. So equal
-folds are computed once, over trials, trainings and studies, whatever dataset they were cut from. What is
-recalled is charged with the CPU time it once took: a search under a budget takes the same course.
+of the rows it learns from; its predictions by that name and the content of the rows they are for, its model
+by that name alone. So equal folds and equal last fits are computed once, over trials, trainings and studies,
+whatever dataset they were cut from. What is recalled is charged with the CPU time it once took: a search
+under a budget takes the same course.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,32 +12,33 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
-import numpy as np
 from mltrainer_models import ModelDescription
 from mltrainer_models.content import ContentError, content_digest
+from numpy.typing import NDArray
 
 from mltrainer_trainer.domain.catalogue import CatalogueEntry
 from mltrainer_trainer.domain.learners import Fit, FitRequest, Learner, LearnerFactory
+from mltrainer_trainer.domain.packed_models import pack_model, unpack_model
 from mltrainer_trainer.domain.training_data import Floats
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Recalled:
-    """Predictions and the CPU time that they took."""
+    """Predictions, or a packed model, and the CPU time that they took."""
 
-    predictions: Floats
+    content: NDArray[Any]
     cpu_seconds: float
 
 
 class FitResults(Protocol):
-    """Keeps predictions by their name."""
+    """Keeps results of fits by their name."""
 
     def find(self, key: str) -> Recalled | None:
         """Returns what was kept."""
         ...
 
     def keep(self, key: str, result: Recalled) -> None:
-        """Keeps predictions, in place of what was there."""
+        """Keeps a result, in place of what was there."""
         ...
 
     def lead(self, key: str) -> AbstractContextManager[object]:
@@ -49,8 +51,8 @@ class ReuseMeter:
     """What a training computed, recalled and audited.
 
     Attributes:
-        saved_cpu_seconds: CPU time that recalled predictions once took.
-        mismatched: Audited predictions that another computation did not repeat bit by bit.
+        saved_cpu_seconds: CPU time that recalled results once took.
+        mismatched: Audited results that another computation did not repeat bit by bit.
     """
 
     computed: int = 0
@@ -75,7 +77,7 @@ class Recall:
     context: Mapping[str, str]
     is_audited: Callable[[str], bool]
     cpu_seconds: Callable[[], float]
-    smallest_cpu_seconds: float = 0.005
+    smallest_cpu_seconds: float = 0.001
     meter: ReuseMeter = field(default_factory=ReuseMeter)
 
     def charged_cpu_seconds(self) -> float:
@@ -121,23 +123,18 @@ class RecalledFit:
         self._recall = recall
         self._name = name
         self._fit: Fit | None = None
+        self._fit_cpu_seconds = 0.0
 
     def predict(self, matrix: Floats) -> Floats:
         """Recalls predictions or computes them."""
-        if self._fit is not None:
-            return self._fit.predict(matrix)
         key = content_digest({"fit": self._name, "matrix": matrix})
-        found = self._recall.results.find(key)
-        if found is None:
-            with self._recall.results.lead(key):
-                found = self._recall.results.find(key)
-                if found is None:
-                    return self._compute(key, matrix).predictions
-        return self._take(key, matrix, found)
+        return self._result(key, lambda: self._fitted().predict(matrix))
 
     def to_model(self, description: ModelDescription) -> Any:
-        """Fits, and turns the fit into what serving loads."""
-        return self._fitted().to_model(description)
+        """Recalls the model that serving loads, or turns the fit into it."""
+        key = content_digest({"fit": self._name, "form": "model"})
+        packed = self._result(key, lambda: pack_model(self._fitted().to_model(description)))
+        return unpack_model(packed, description) or self._fitted().to_model(description)
 
     def __getattr__(self, name: str) -> Any:
         """Asks the fit for what else it can do."""
@@ -147,29 +144,41 @@ class RecalledFit:
 
     def _fitted(self) -> Fit:
         if self._fit is None:
+            started = self._recall.cpu_seconds()
             self._fit = self._learner(self._request)
+            self._fit_cpu_seconds = self._recall.cpu_seconds() - started
         return self._fit
 
-    def _compute(self, key: str, matrix: Floats) -> Recalled:
-        started = self._recall.cpu_seconds()
-        predictions = self._fitted().predict(matrix)
-        result = Recalled(predictions, self._recall.cpu_seconds() - started)
-        self._recall.meter.computed += 1
-        if result.cpu_seconds >= self._recall.smallest_cpu_seconds:
-            self._recall.results.keep(key, result)
-        return result
+    def _result(self, key: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        found = self._recall.results.find(key)
+        if found is None:
+            with self._recall.results.lead(key):
+                found = self._recall.results.find(key)
+                if found is None:
+                    return self._compute(key, compute)
+        return self._take(key, compute, found)
 
-    def _take(self, key: str, matrix: Floats, found: Recalled) -> Floats:
+    def _compute(self, key: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        started = self._recall.cpu_seconds()
+        content = compute()
+        cpu_seconds = self._recall.cpu_seconds() - started
+        self._recall.meter.computed += 1
+        # What is cheap once there is a fit is worth its place where it spares the fit.
+        if len(content) and max(cpu_seconds, self._fit_cpu_seconds) >= self._recall.smallest_cpu_seconds:
+            self._recall.results.keep(key, Recalled(content, cpu_seconds))
+        return content
+
+    def _take(self, key: str, compute: Callable[[], NDArray[Any]], found: Recalled) -> NDArray[Any]:
         meter = self._recall.meter
         if self._recall.is_audited(key):
             meter.audited += 1
-            again = self._compute(key, matrix)
-            meter.mismatched += not _is_equal(found.predictions, again.predictions)
-            return again.predictions
+            again = self._compute(key, compute)
+            meter.mismatched += not _is_equal(found.content, again)
+            return again
         meter.recalled += 1
         meter.saved_cpu_seconds += found.cpu_seconds
-        return found.predictions
+        return found.content
 
 
-def _is_equal(first: Floats, second: Floats) -> bool:
-    return first.shape == second.shape and np.array_equal(first, second, equal_nan=True)
+def _is_equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    return first.shape == second.shape and first.tobytes() == second.tobytes()

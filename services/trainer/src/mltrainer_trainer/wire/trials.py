@@ -57,16 +57,16 @@ def from_trial_step(step: FinishedStep) -> Trial:
 
 
 def to_fit_step(key: str, result: Recalled) -> FinishedStep:
-    """Writes the predictions of a fit."""
+    """Writes a result of a fit."""
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(result.predictions), allow_pickle=False)
+    np.save(buffer, np.ascontiguousarray(result.content), allow_pickle=False)
     return FinishedStep(key, buffer.getvalue(), cpu_seconds=result.cpu_seconds)
 
 
 def from_fit_step(step: FinishedStep) -> Recalled:
-    """Reads them."""
-    predictions = np.load(io.BytesIO(step.content), allow_pickle=False)
-    return Recalled(predictions, step.cpu_seconds)
+    """Reads it."""
+    content = np.load(io.BytesIO(step.content), allow_pickle=False)
+    return Recalled(content, step.cpu_seconds)
 
 
 def is_better(trial: Trial, best_objective: float | None) -> bool:
