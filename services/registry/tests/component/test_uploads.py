@@ -14,6 +14,7 @@ from mltrainer_registry.domain.errors import (
     FileNotInManifestError,
     InvalidUploadError,
     StaleFencingTokenError,
+    UploadIncompleteError,
 )
 from mltrainer_registry.domain.manifests import ArtifactFile
 
@@ -113,9 +114,14 @@ async def test_parts_out_of_order_are_refused(registry: Any, pieces: list[FilePi
         await registry.use.upload_artifact(announce(CONTENT, b"ab"), stream(*pieces))
 
 
-async def test_a_missing_file_is_a_mismatch(registry: Any) -> None:
-    with pytest.raises(ArtifactDigestMismatchError):
-        await registry.use.upload_artifact(announce(CONTENT, b"ab"), stream(FilePiece(0, CONTENT)))
+@pytest.mark.parametrize("last", [[], [FilePiece(1, b"a")]], ids=["missing", "cut short"])
+async def test_an_upload_that_ends_early_says_which_file_it_lacks(
+    registry: Any, last: list[FilePiece]
+) -> None:
+    with pytest.raises(UploadIncompleteError) as refused:
+        await registry.use.upload_artifact(announce(CONTENT, b"ab"), stream(FilePiece(0, CONTENT), *last))
+
+    assert refused.value.path == "file1"
 
 
 @pytest.mark.parametrize("token", [-1, 0, 1])

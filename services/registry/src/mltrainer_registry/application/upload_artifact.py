@@ -65,6 +65,7 @@ class UploadArtifactHandler:
             StaleFencingTokenError: A later attempt of the training holds the right to deliver.
             ModelQuotaExceededError: The model may not hold so much more.
             ArtifactDigestMismatchError: Bytes differ from what was announced.
+            UploadIncompleteError: It ended early.
             UploadExpiredError: It took so long that its first files were given up.
         """
         manifest = check_upload(command, self.limits)
@@ -193,6 +194,8 @@ async def _in_order(file: ArtifactFile, pieces: AsyncIterator[FilePiece]) -> Asy
         if size_bytes > file.size_bytes:
             raise InvalidUploadError(f"{file.path} has more bytes than announced")
         yield piece.data
+    if size_bytes < file.size_bytes:
+        raise UploadIncompleteError(file.path, first_missing_part=0, missing_count=1)
 
 
 class _FileByFile:

@@ -180,9 +180,8 @@ def _upload(error: errors.RegistryError) -> RpcError | None:
             facts = {"used_bytes": str(used), "added_bytes": str(added), "limit_bytes": str(limit)}
             return _refuse(code, "MODEL_QUOTA_EXCEEDED", message, model=holder, **facts)
         case errors.UploadIncompleteError(path=path, first_missing_part=first, missing_count=count):
-            message = (
-                f"{count} parts of {path} are missing, from number {first} on: ask GetUpload what is held"
-            )
+            parts = "1 part" if count == 1 else f"{count} parts"
+            message = f"{path} lacks {parts}, from number {first} on: ask GetUpload what is held"
             facts = {"path": path, "first_missing_part": str(first), "missing_count": str(count)}
             return _refuse("FAILED_PRECONDITION", "UPLOAD_INCOMPLETE", message, **facts)
         case errors.UploadExpiredError(training=training, manifest_digest=digest):
