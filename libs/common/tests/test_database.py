@@ -5,9 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import mltrainer_common.database as database_module
 import pytest
+from mltrainer_common import sqlite_calls
 from mltrainer_common.database import (
     Database,
     DatabaseConflictError,
@@ -279,3 +282,23 @@ async def test_an_in_memory_database_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a file"):
         async with open_database("sqlite://"):
             pass
+
+
+async def test_a_statement_of_sqlite_is_one_call_to_its_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    execute: Any = aiosqlite.Connection._execute
+
+    async def counted(connection: aiosqlite.Connection, function: Any, *args: Any, **keywords: Any) -> Any:
+        calls.append(function)
+        return await execute(connection, function, *args, **keywords)
+
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+    connection = sqlite_calls.connect(str(tmp_path / "one.db"), 1.0)
+    async with connection:
+        cursor = connection.cursor()
+        await cursor.execute("VALUES (1), (2), (3)")
+        rows = [await cursor.fetchone(), *await cursor.fetchmany(1), *await cursor.fetchall()]
+
+        assert (rows, len(calls)) == ([(1,), (2,), (3,)], 1)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
+
+from mltrainer_common import sqlite_calls
 
 T = TypeVar("T")
 
@@ -260,8 +263,7 @@ def _sqlite_engine(url: URL, *, is_writer: bool) -> AsyncEngine:
         url.set(drivername="sqlite+aiosqlite"),
         pool_size=1 if is_writer else _READER_POOL_SIZE,
         max_overflow=0,
-        # The driver's own transactions begin at the first write, after the reads: that loses updates.
-        connect_args={"isolation_level": None, "timeout": _BUSY_TIMEOUT_MS / 1000},
+        async_creator=partial(sqlite_calls.connect, url.database or "", _BUSY_TIMEOUT_MS / 1000),
     )
     pragmas = ["journal_mode=WAL", "synchronous=FULL"] if is_writer else ["query_only=ON"]
 
