@@ -8,10 +8,13 @@ import ast
 import copy
 import json
 import random
+import shutil
+import tempfile
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ from mltrainer_models.computation_key import ComputationInputs, computation_key
 from mltrainer_models.content import content_digest
 from mltrainer_models.training_key import CatalogueModel, TrainingInputs, ViewRead, training_computation
 from mltrainer_scheduler.domain.keys import BarCalendar
-from mltrainer_trainer.adapters.code_closure import SourceModule, closure_digest, meaning
+from mltrainer_trainer.adapters.code_closure import SourceModule, closure_digest, meaning, read_source
 
 
 @dataclass(slots=True)
@@ -269,7 +272,8 @@ def _meaningful(source: str) -> tuple[Any, ...] | None:
 def count_sources(modules: dict[str, SourceModule], cases: int, draw: random.Random) -> Iterator[Count]:
     """Changes and lays out sources of the closure that trainings depend on."""
     changed, relaid = Count("code: one node changed"), Count("code: layout, comments")
-    known = {name: (module.path.read_text(), module.tree) for name, module in modules.items()}
+    texts = {name: module.path.read_text() for name, module in modules.items()}
+    known = {name: (text, ast.parse(text)) for name, text in texts.items()}
     names = sorted(name for name, (text, _) in known.items() if len(text) > 200)
     # Spelled alike: the compiler leaves empty instructions where lines break.
     original = {name: _meaningful(ast.unparse(known[name][1])) for name in names}
@@ -291,19 +295,16 @@ def count_sources(modules: dict[str, SourceModule], cases: int, draw: random.Ran
 
 def _moved(modules: dict[str, SourceModule]) -> Count:
     """Reads every source from another path."""
-    elsewhere = {
-        name: SourceModule(
-            module.path.parent / "moved" / module.path.name, ast.parse(module.path.read_text())
-        )
-        for name, module in modules.items()
-        if module.path.name != "__init__.py"
-    }
-    here = {
-        name: SourceModule(modules[name].path, ast.parse(modules[name].path.read_text()))
-        for name in elsewhere
-    }
-    moved = Count("code: other paths", len(elsewhere))
-    moved.wrong = moved.cases * (closure_digest(elsewhere) != closure_digest(here))
+    here = {name: module for name, module in modules.items() if module.path.name != "__init__.py"}
+    moved = Count("code: other paths", len(here))
+    with tempfile.TemporaryDirectory() as text:
+        elsewhere = {}
+        for number, (name, module) in enumerate(here.items()):
+            place = Path(text) / str(number) / module.path.name
+            place.parent.mkdir()
+            shutil.copyfile(module.path, place)
+            elsewhere[name] = read_source(name, place)
+        moved.wrong = moved.cases * (closure_digest(elsewhere) != closure_digest(here))
     return moved
 
 

@@ -29,7 +29,7 @@ from prometheus_client import CollectorRegistry
 
 from mltrainer_trainer.adapters.artifact_upload import ArtifactSeal, RpcArtifactUpload
 from mltrainer_trainer.adapters.attempt_directory import AttemptDirectory
-from mltrainer_trainer.adapters.code_identity import code_identity
+from mltrainer_trainer.adapters.code_identity import code_identity, sources_file
 from mltrainer_trainer.adapters.journal import Journals, StepContents
 from mltrainer_trainer.adapters.model_release import plan_models
 from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource, RpcStudyLedger
@@ -116,7 +116,8 @@ class Peers:
 
 
 def _assemble(peers: Peers, lease: Lease, plan: AttemptPlan) -> AttemptProcess:
-    cancelled, stages, code = threading.Event(), StageLog(), code_identity()
+    cancelled, stages = threading.Event(), StageLog()
+    code = code_identity(sources_file(peers.platform.data_directory))
     trainer = peers.channel("trainer")
     reports = RpcAttemptReports(AttemptReportServiceStub(trainer))
     ledger = RpcStudyLedger(TrainerServiceStub(trainer))

@@ -23,7 +23,7 @@ from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.subscriptions import ConsumerGroup, Subscription, subscribe
 from mltrainer_messaging.transactions import EventTransactions
 
-from mltrainer_trainer.adapters.code_identity import code_identity
+from mltrainer_trainer.adapters.code_identity import code_identity, sources_file
 from mltrainer_trainer.adapters.model_release import released_models
 from mltrainer_trainer.adapters.queries import SqlTrainerQueries
 from mltrainer_trainer.adapters.scheduler_leases import RpcAllocationLeases
@@ -92,7 +92,8 @@ async def assemble(
         SqlTrainerQueries(database, execution.nodes),
         wakeup,
     )
-    release = Release(execution.trainer, code_identity(), released_models(), _now_ms(context))
+    code = code_identity(sources_file(platform.data_directory))
+    release = Release(execution.trainer, code, released_models(), _now_ms(context))
     relay = OutboxRelay(
         database,
         broker,

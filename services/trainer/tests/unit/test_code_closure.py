@@ -1,10 +1,13 @@
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from mltrainer_trainer.adapters.code_closure import closure, closure_digest
 from mltrainer_trainer.adapters.code_identity import SOURCES
+from mltrainer_trainer.adapters.source_cache import SourceCache
 
 RULE = '''
 from pkg_under_digest.limits import LIMIT
@@ -126,3 +129,62 @@ def test_every_project_module_that_computing_loads_is_in_the_closure() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     assert set(done.stdout.split()) <= set(closure(SOURCES))
+
+
+def _remembered(memory: Path, later_s: float = 60.0) -> str:
+    """Digests with what the file remembers, at a time when all files have settled."""
+    cache = SourceCache(memory, lambda: time.time() + later_s)
+    found = closure(["pkg_under_digest.rule"], prefix="pkg_under_digest", read=cache.read)
+    cache.save()
+    return closure_digest(found)
+
+
+def test_unchanged_sources_are_not_parsed_again_and_have_the_same_digest(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, before = tmp_path / "sources.json", _digest()
+    first = _remembered(memory)
+
+    monkeypatch.setattr("mltrainer_trainer.adapters.source_cache.read_source", None)
+
+    assert first == _remembered(memory) == before
+
+
+def test_a_change_that_keeps_size_and_time_of_modification_is_seen(package: Path, tmp_path: Path) -> None:
+    memory, path = tmp_path / "sources.json", package / "limits.py"
+    before = _remembered(memory)
+    status = path.stat()
+
+    path.write_text(path.read_text().replace("1", "2"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    assert path.stat().st_size == status.st_size
+    assert _remembered(memory) == _digest() != before
+
+
+def test_a_module_that_appears_where_a_string_named_none_is_seen(package: Path, tmp_path: Path) -> None:
+    (package / "named.py").unlink()
+    memory = tmp_path / "sources.json"
+    before = _remembered(memory)
+
+    (package / "named.py").write_text("Model = 1\n")
+
+    assert _remembered(memory) == _digest() != before
+
+
+def test_what_changed_moments_ago_is_not_remembered(package: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "sources.json"
+
+    _remembered(memory, later_s=-1.0)
+
+    assert not memory.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"reader": [], "sources": {}}'])
+def test_a_memory_that_is_damaged_or_of_another_reader_is_forgotten(
+    package: Path, tmp_path: Path, content: bytes
+) -> None:
+    memory = tmp_path / "sources.json"
+    memory.write_bytes(content)
+
+    assert _remembered(memory) == _digest()

@@ -3,7 +3,7 @@
 import ast
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,14 +18,30 @@ _PACKAGE_FILE = "__init__.py"
 
 @dataclass(frozen=True, slots=True)
 class SourceModule:
-    """A module or package that was read."""
+    """A module or package that was read: what it says, as a digest, and the modules that it may name."""
 
     path: Path
-    tree: ast.Module
+    digest: str
+    references: tuple[str, ...]
+
+
+ReadSource = Callable[[str, Path], SourceModule]
+"""Reads the source of a module, given its name and place."""
+
+
+def read_source(name: str, path: Path) -> SourceModule:
+    """Parses a source."""
+    tree = ast.parse(path.read_bytes())
+    package = name if path.name == _PACKAGE_FILE else name.rpartition(".")[0]
+    references = tuple(sorted(set(_references(package, tree))))
+    return SourceModule(path, hashlib.sha256(meaning(tree)).hexdigest(), references)
 
 
 def closure(
-    roots: Iterable[str], alone: Iterable[str] = (), prefix: str = PROJECT_PREFIX
+    roots: Iterable[str],
+    alone: Iterable[str] = (),
+    prefix: str = PROJECT_PREFIX,
+    read: ReadSource = read_source,
 ) -> dict[str, SourceModule]:
     """Returns modules and packages with all that they import of this project, by module name.
 
@@ -36,16 +52,18 @@ def closure(
     Raises:
         ModuleNotFoundError: A root is not installed.
     """
-    found = {name: _read(_required(name)) for name in alone}
+    found = {name: read(name, _required(name)) for name in alone}
     waiting = [name for root in roots for name in _expanded(root)]
+    seen = set(found)
     while waiting:
         name = waiting.pop()
-        path = None if name in found else _path(name)
+        path = None if name in seen else _path(name)
+        seen.add(name)
         if path is None:
             continue
-        found[name] = _read(path)
+        found[name] = read(name, path)
         waiting += _parents(name)
-        waiting += [it for it in _references(name, found[name]) if it.startswith(prefix)]
+        waiting += [it for it in found[name].references if it.startswith(prefix)]
     return found
 
 
@@ -73,13 +91,9 @@ def _is_bare_string(statement: ast.stmt) -> bool:
     return False
 
 
-def _read(path: Path) -> SourceModule:
-    return SourceModule(path, ast.parse(path.read_bytes()))
-
-
 def _contents(modules: Mapping[str, SourceModule]) -> Iterator[tuple[str, bytes]]:
     for name, module in modules.items():
-        yield name, meaning(module.tree)
+        yield name, module.digest.encode()
         if module.path.name != _PACKAGE_FILE:
             continue
         for path in module.path.parent.iterdir():
@@ -107,9 +121,8 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def _references(name: str, source: SourceModule) -> Iterator[str]:
-    package = name if source.path.name == _PACKAGE_FILE else name.rpartition(".")[0]
-    for node in ast.walk(source.tree):
+def _references(package: str, tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
                 yield from (alias.name for alias in names)

@@ -5,7 +5,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mltrainer_trainer.adapters.code_closure import PROJECT_PREFIX, closure, closure_digest
+from mltrainer_trainer.adapters.code_closure import (
+    PROJECT_PREFIX,
+    ReadSource,
+    closure,
+    closure_digest,
+    read_source,
+)
+from mltrainer_trainer.adapters.source_cache import SourceCache
 from mltrainer_trainer.domain.release import CodeIdentity
 
 # Where computing begins: all that these import of this project can influence a result.
@@ -21,14 +28,29 @@ SOURCES = (
 _ALONE = ("mltrainer_trainer.adapters.training_executor",)
 
 
-def code_identity() -> CodeIdentity:
-    """Returns the digests of this installation."""
-    return CodeIdentity(code_digest(SOURCES, _ALONE), environment_digest())
+def code_identity(memory: Path | None = None) -> CodeIdentity:
+    """Returns the digests of this installation; a file may remember what unchanged sources say."""
+    if memory is None:
+        return CodeIdentity(code_digest(SOURCES, _ALONE), environment_digest())
+    cache = SourceCache(memory)
+    digest = code_digest(SOURCES, _ALONE, read=cache.read)
+    cache.save()
+    return CodeIdentity(digest, environment_digest())
 
 
-def code_digest(sources: Iterable[str], alone: Iterable[str] = (), prefix: str = PROJECT_PREFIX) -> str:
+def code_digest(
+    sources: Iterable[str],
+    alone: Iterable[str] = (),
+    prefix: str = PROJECT_PREFIX,
+    read: ReadSource = read_source,
+) -> str:
     """Hashes what modules and their imports say; those that stand alone are taken without their imports."""
-    return closure_digest(closure(sources, alone, prefix))
+    return closure_digest(closure(sources, alone, prefix, read))
+
+
+def sources_file(data_directory: Path) -> Path:
+    """Says where the processes of a trainer remember sources."""
+    return data_directory / "trainer" / "sources.json"
 
 
 def environment_digest() -> str:
