@@ -149,8 +149,8 @@ def test_a_version_travels_and_is_taken_in_once(
     home: DataDirectory, away: DataDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, second = tmp_path / "vol5.zip", tmp_path / "again.zip"
-    ask(home, capsys, "export", "vol5/1", str(file))
-    ask(home, capsys, "export", "models/vol5/versions/1", str(second))
+    ask(home, capsys, "export", "vol5", str(file), "--version", "1")
+    ask(home, capsys, "export", "models/vol5", str(second), "--version", "1")
     taken = ask(away, capsys, "import", str(file))
     again = ask(away, capsys, "import", str(second))
     (there,) = ask(home, capsys, "show", "vol5")["versions"]
@@ -168,7 +168,7 @@ def test_a_version_travels_and_is_taken_in_once(
 def test_at_home_an_own_export_is_no_new_version(
     home: DataDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ask(home, capsys, "export", "vol5/1", str(tmp_path / "vol5.zip"))
+    ask(home, capsys, "export", "vol5", str(tmp_path / "vol5.zip"), "--version", "1")
 
     taken = ask(home, capsys, "import", str(tmp_path / "vol5.zip"))
 
@@ -180,7 +180,7 @@ def test_who_demands_a_signature_must_trust_its_key_first(
     home: DataDirectory, away: DataDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "vol5.zip"
-    ask(home, capsys, "export", "vol5/1", str(file))
+    ask(home, capsys, "export", "vol5", str(file), "--version", "1")
     demanding = ["models", "import", str(file), "--require-signature", "--data-directory", str(away.path)]
     refused = run(demanding)
     trust = ["models", "trust", str(home.signing_folder / "trusted" / "own.pem")]
@@ -192,7 +192,7 @@ def test_who_demands_a_signature_must_trust_its_key_first(
 def test_a_version_is_verified_also_by_model_signing(
     home: DataDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = ask(home, capsys, "verify", "vol5/1", "--library")
+    found = ask(home, capsys, "verify", "vol5", "1", "--library")
 
     assert (found["trust"], found["files"]) == ("SIGNED", 3)
 
@@ -264,9 +264,16 @@ def test_an_mlflow_registry_is_taken_in_once_with_what_it_says(
     assert all(file["path"].startswith("mlflow/") for file in newest["manifest"]["files"])
 
 
-@pytest.mark.parametrize("version", ["nothing", "vol5@nobody", "vol5/99", "../vol5", "vol5/x"])
-def test_what_does_not_exist_cannot_be_exported(home: DataDirectory, tmp_path: Path, version: str) -> None:
-    code = run(["models", "export", version, str(tmp_path / "x.zip"), "--data-directory", str(home.path)])
+@pytest.mark.parametrize(
+    ("model", "version"),
+    [("nothing", "1"), ("vol5", "nobody"), ("vol5", "99"), ("../vol5", "1"), ("vol5", "x/1")],
+)
+def test_what_does_not_exist_cannot_be_exported(
+    home: DataDirectory, tmp_path: Path, model: str, version: str
+) -> None:
+    file = str(tmp_path / "x.zip")
+
+    code = run(["models", "export", model, file, "--version", version, "--data-directory", str(home.path)])
 
     assert code in {ExitCode.NOT_FOUND, ExitCode.REJECTED}
     assert list(tmp_path.iterdir()) == []

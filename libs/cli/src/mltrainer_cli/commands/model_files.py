@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mltrainer_cli.calls import call, full_name, to_json
+from mltrainer_cli.calls import call, to_json
+from mltrainer_cli.commands.model_promotions import ModelArgument, VersionArgument
 from mltrainer_cli.console import print_fields, print_line, print_rows
 from mltrainer_cli.data_directory import DataDirectory
 from mltrainer_cli.errors import CliError, ExitCode
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
     from mltrainer_cli.model_trust import Vouching
 
-_DEFAULT_ALIAS = "champion"
-VersionArgument = Annotated[
-    str, typer.Argument(help="`vol5`, `vol5@alias` or `vol5/3`.", metavar="MODEL[@ALIAS|/VERSION]")
-]
 FileArgument = Annotated[Path, typer.Argument(help="The archive.", metavar="FILE", dir_okay=False)]
 
 
@@ -43,7 +40,8 @@ def add_commands(app: typer.Typer) -> None:
 
 def verify(
     data: DataOption,
-    version: VersionArgument,
+    model: ModelArgument,
+    version: VersionArgument = "champion",
     output: OutputOption = Output.TABLE,
     *,
     library: Annotated[bool, typer.Option(help="Ask model-signing itself as well.")] = False,
@@ -52,7 +50,7 @@ def verify(
     from mltrainer_cli.model_trust import Trust
 
     with tempfile.TemporaryDirectory() as folder:
-        found = call(data, lambda client: _fetch(client, version, Path(folder)))
+        found = call(data, lambda client: _fetch(client, model, version, Path(folder)))
         vouching = _judge(data, found, Path(folder))
         if library and vouching.trust is Trust.SIGNED:
             _ask_library(data, Path(folder), vouching.key_id)
@@ -81,15 +79,17 @@ def trust(
 
 def export(
     data: DataOption,
-    version: VersionArgument,
+    model: ModelArgument,
     file: FileArgument,
     output: OutputOption = Output.TABLE,
+    *,
+    version: Annotated[str, typer.Option(help="Number or alias.")] = "champion",
 ) -> None:
     """Write a version with its files, signature, lineage and results to one file."""
     from mltrainer_cli.model_archive import ModelArchive, write_archive
 
     with tempfile.TemporaryDirectory() as folder:
-        found = call(data, lambda client: _fetch(client, version, Path(folder)))
+        found = call(data, lambda client: _fetch(client, model, version, Path(folder)))
         archive = ModelArchive(_own_source(data), _describe(found), _entries(found))
         write_archive(file, archive, lambda entry: _chunks(Path(folder) / entry.file), _signer(data))
     facts = {"version": found.name, "manifest": archive.manifest_digest, "file": str(file)}
@@ -190,25 +190,14 @@ def collect_garbage(
     print_fields(call(data, collect), output)
 
 
-async def resolve(client: "Client", text: str) -> "ModelVersion":
-    """Returns the version that a text such as `vol5@champion` names."""
-    from mltrainer.registry.v1.registry_service_pb2 import GetAliasRequest, GetModelVersionRequest
+async def _fetch(client: "Client", model: str, version: str, folder: Path) -> "ModelVersion":
+    from mltrainer.registry.v1.registry_service_pb2 import GetModelVersionRequest
 
-    rest = text.removeprefix("models/").replace("/versions/", "/")
-    model, slash, number = rest.partition("/")
-    name = f"models/{model}/versions/{number}"
-    if not slash:
-        model, _, alias = rest.partition("@")
-        alias_name = f"{full_name('models', model)}/aliases/{alias or _DEFAULT_ALIAS}"
-        name = (await client.registry.GetAlias(GetAliasRequest(name=alias_name))).version
-    return await client.registry.GetModelVersion(GetModelVersionRequest(name=name))
-
-
-async def _fetch(client: "Client", text: str, folder: Path) -> "ModelVersion":
     from mltrainer_cli.model_archive import verified
     from mltrainer_cli.model_transfer import download
 
-    found = await resolve(client, text)
+    name = await client.models.version_name(model, version)
+    found = await client.registry.GetModelVersion(GetModelVersionRequest(name=name))
     for entry in _entries(found):
         await download(client, found.name, entry, folder / entry.file)
         # Bytes may have come in two halves, from two replicas: the whole is verified here.
