@@ -6,6 +6,7 @@ import pytest
 from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.feature_files import to_csv
 from mltrainer_cli.feature_plots import Series, draw_series, sparkline
+from mltrainer_cli.feature_skew import draw_skew
 
 CLOSE = datetime(2024, 1, 2, 21, tzinfo=UTC)
 
@@ -67,3 +68,14 @@ def test_a_picture_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(CliError, match="Could not write"):
         draw_series([Series("A", points)], tmp_path / "drawn.unknown", title="view", up="feature")
+
+
+def test_skew_is_drawn_with_what_is_unknown_left_empty(tmp_path: Path) -> None:
+    picture = tmp_path / "skew.png"
+    shared = {"compared_count": 120, "different_count": 3}
+
+    draw_skew([{"feature": "a", "stability_index": 0.4, **shared}, {"feature": "b", **shared}], picture)
+
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(CliError, match="Could not write"):
+        draw_skew([{"feature": "b", **shared}], tmp_path / "skew.unknown")

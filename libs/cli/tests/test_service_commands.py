@@ -143,6 +143,7 @@ def test_bars_of_a_file_become_features_and_the_refused_ones_are_listed(
     assert [(bar["reason"], bar["close"]) for bar in refused] == [("PRICE_NOT_POSITIVE", -1.0)]
     assert replayed["refused_bars"] == refused
     assert run(["features", "freshness"]) == ExitCode.CLAIM_FAILED
+    assert run(["features", "skew"]) == ExitCode.NOT_FOUND
     assert "Not fresh: market_cross_section" in capsys.readouterr().err
     assert run(plot) == run([*plot, "--picture", str(picture)]) == ExitCode.OK
     assert capsys.readouterr().out.startswith("ZZ ")

@@ -28,6 +28,7 @@ from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
 from mltrainer_feature.adapters.redis_connection import RedisAddress, RedisConnection
 from mltrainer_feature.adapters.redis_rows import RedisOnlineRows, RedisOnlineStore
 from mltrainer_feature.adapters.registry_file import ServedSchemas
+from mltrainer_feature.adapters.served_vectors import SqlServedVectors
 from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_feature.application.datasets import (
     CancelDatasetHandler,
@@ -41,6 +42,7 @@ from mltrainer_feature.application.queries import Queries
 from mltrainer_feature.application.read_online import ReadOnlineHandler
 from mltrainer_feature.application.record_bars import RecordBarsHandler
 from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, ReplayRefusedBarsHandler
+from mltrainer_feature.application.skew import CompareServedVectorsHandler, RecordServedVectorsHandler
 from mltrainer_feature.application.wakeup import Wakeup
 from mltrainer_feature.domain.errors import UnreadableRegistryError
 from mltrainer_feature.domain.exchanges import Exchanges, InvalidExchangesError, parse_exchanges
@@ -49,6 +51,7 @@ from mltrainer_feature.entrypoints.feast_api import FeastServingApi, add_feast_a
 from mltrainer_feature.entrypoints.grpc_api import FeatureApi, FeatureUseCases
 from mltrainer_feature.entrypoints.instruments import FeatureInstruments
 from mltrainer_feature.entrypoints.online_api import OnlineFeatureApi, add_online_api
+from mltrainer_feature.entrypoints.served_vectors import served_vectors_group, watch_skew
 from mltrainer_feature.entrypoints.workers import (
     follow_online_rows,
     follow_registry,
@@ -116,6 +119,8 @@ class _FeatureParts:
         self._write_dataset = WriteNextDataset(unit_of_work, files)
         self._run_import = RunNextImport(unit_of_work, files, self._online, market_clock, exchanges)
         self._read_online = ReadOnlineHandler(online.store, market_clock, StoredTimes())
+        served = SqlServedVectors(unit_of_work.database)
+        self._record_served = RecordServedVectorsHandler(served, settings.skew_share, settings.skew_vectors)
         self._use_cases = FeatureUseCases(
             CreateDatasetHandler(unit_of_work, context.clock, market_clock, self._dataset_wakeup),
             CancelDatasetHandler(unit_of_work),
@@ -123,6 +128,7 @@ class _FeatureParts:
             Queries(unit_of_work, market_clock),
             ListRefusedBarsHandler(unit_of_work),
             ReplayRefusedBarsHandler(unit_of_work, self._online, market_clock, exchanges),
+            CompareServedVectorsHandler(served),
         )
 
     @classmethod
@@ -139,6 +145,7 @@ class _FeatureParts:
 
     def service_parts(self, database: Database, broker: EventBroker, relay: OutboxRelay) -> ServiceParts:
         group = consumer_group(self._instance, database, self._record_bars, _progress(database))
+        served_group = served_vectors_group(self._instance, database, self._record_served)
         return ServiceParts(
             servicers=[
                 partial(add_FeatureServiceServicer_to_server, FeatureApi(self._use_cases)),
@@ -150,6 +157,8 @@ class _FeatureParts:
             background={
                 "relay": relay.run,
                 "consumer": lambda: broker.consume(group),
+                "served_vectors": lambda: broker.consume(served_group),
+                "skew": lambda: watch_skew(self._use_cases.compare_served_vectors, self._instruments),
                 "datasets": lambda: write_datasets(self._write_dataset, self._dataset_wakeup),
                 "imports": lambda: run_imports(self._run_import, self._import_wakeup),
                 "online": lambda: follow_online_rows(self._online),

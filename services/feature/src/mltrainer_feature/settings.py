@@ -19,6 +19,8 @@ class FeatureSettings(BaseSettings):
             counts, such as `BTC-*=24/7,*=XNYS:daily`; by default every symbol trades always.
         bar_close_offset_s: Close of a bar after midnight UTC, for files that give dates only.
         decision_delay_s: How long after a bar's close a row is decided; changing it computes all rows again.
+        skew_share: Share of the predictions whose vectors are kept for comparison.
+        skew_vectors: Vectors kept; the oldest go first.
         import_max_bytes: Largest file of bars, uncompressed.
     """
 
@@ -31,4 +33,6 @@ class FeatureSettings(BaseSettings):
     exchanges: str = "*=24/7"
     bar_close_offset_s: int = Field(default=75_600, ge=0, lt=86_400)
     decision_delay_s: int = Field(default=43_200, ge=0, le=864_000)
+    skew_share: float = Field(default=0.1, ge=0.0, le=1.0)
+    skew_vectors: int = Field(default=10_000, gt=0)
     import_max_bytes: int = Field(default=512 * 1024 * 1024, gt=0)

@@ -1,13 +1,12 @@
 """`mltrainer features`: views, their newest values, and what was known when."""
 
-import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mltrainer_cli import feature_reads
 from mltrainer_cli.calls import all_pages, call, full_name, to_json
 from mltrainer_cli.console import print_fields, print_json, print_line, print_rows
 from mltrainer_cli.errors import CliError, ExitCode
@@ -15,21 +14,27 @@ from mltrainer_cli.feature_files import backfill_file
 from mltrainer_cli.options import DataOption, Output, OutputOption
 
 if TYPE_CHECKING:
-    from mltrainer.feature.v1.feature_service_pb2 import ListFeatureRowsRequest
-    from mltrainer.feature.v1.resources_pb2 import FeatureView
     from mltrainer_sdk import Client, FeatureVectors
 
 app = typer.Typer(no_args_is_help=True)
 
 _COLUMNS = ("name", "version", "features", "row_count", "data_revision", "latest_event_time")
 _FACTS = ("name", "version", "row_count", "data_revision", "latest_event_time", "age", "max_age")
+_SKEW_COLUMNS = (
+    "feature",
+    "compared_count",
+    "different_count",
+    "largest_difference",
+    "mean_shift",
+    "stability_index",
+)
 _VALUE_COLUMNS = ("symbol", "feature", "value", "status", "event_time")
 
 
 @app.command("list")
 def list_views(data: DataOption, output: OutputOption = Output.TABLE) -> None:
     """List feature views and how far their data reaches."""
-    found = [to_json(view) for view in call(data, _views)]
+    found = [to_json(view) for view in call(data, feature_reads.views)]
     if output is Output.JSON:
         print_json(found)
         return
@@ -53,10 +58,10 @@ def get(
     """Show the newest features of symbols, as predictions read them."""
 
     async def ask(client: "Client") -> "FeatureVectors":
-        names = list(feature or ()) or _references(await _views(client))
+        names = list(feature or ()) or feature_reads.references(await feature_reads.views(client))
         return await client.get_features(symbols, names, allow_stale=allow_stale)
 
-    print_rows(_values(call(data, ask)), _VALUE_COLUMNS, output)
+    print_rows(feature_reads.values(call(data, ask)), _VALUE_COLUMNS, output)
 
 
 @app.command()
@@ -78,7 +83,7 @@ def history(
         request.as_of.FromDatetime(as_of.replace(tzinfo=UTC))
     if start:
         request.start_time.FromDatetime(start.replace(tzinfo=UTC))
-    names, rows = call(data, lambda client: _history(client, request, limit))
+    names, rows = call(data, lambda client: feature_reads.history(client, request, limit))
     print_rows(rows, ("event_time", "created_time", *names), output)
 
 
@@ -103,8 +108,8 @@ def show(
 @app.command()
 def freshness(data: DataOption, output: OutputOption = Output.TABLE) -> None:
     """Compare the age of every view's newest row, on the market clock, with its objective."""
-    views = call(data, _views)
-    rows = [_freshness(view) for view in views]
+    views = call(data, feature_reads.views)
+    rows = [feature_reads.freshness(view) for view in views]
     print_rows(rows, ("view", "state", "age_s", "max_age_s", "latest_event_time"), output)
     stale = [row["view"] for row in rows if row["state"] != "ok"]
     if stale:
@@ -180,6 +185,46 @@ def replay(
 
 
 @app.command()
+def skew(
+    data: DataOption,
+    output: OutputOption = Output.TABLE,
+    *,
+    version: Annotated[str, typer.Option(help="Only what this version was given: MODEL/VERSION.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many newest vectors.")] = 10_000,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="File to draw into, such as skew.png.")
+    ] = None,
+) -> None:
+    """Compare what models were given with what was known then, bit for bit; fails where they differ."""
+    from mltrainer.feature.v1.feature_service_pb2 import CompareServedVectorsRequest
+
+    from mltrainer_cli.feature_skew import MATCHES, counts, draw_skew
+
+    name = "models/{}/versions/{}".format(*version.split("/", 1)) if version.count("/") == 1 else version
+    request = CompareServedVectorsRequest(max_vectors=limit, version=name)
+    report = to_json(call(data, lambda client: client.feature.CompareServedVectors(request)))
+    if picture and report["features"]:
+        draw_skew(report["features"], picture)
+    if output is Output.JSON:
+        print_json(report)
+    else:
+        print_fields(counts(report), output)
+        print_rows(report["features"], _SKEW_COLUMNS, output)
+        print_rows(report["examples"], ("symbol", "feature", "served", "recomputed", "served_time"), output)
+    if not any(report[f"{match}_count"] for match in MATCHES):
+        raise CliError(
+            "No vectors have been kept yet: a share of the predictions that name their symbols is.",
+            ExitCode.NOT_FOUND,
+        )
+    if report["different_count"]:
+        raise CliError(
+            f"{report['different_count']} vectors differ from what was known: look how their application "
+            "computes or reads these features.",
+            ExitCode.CLAIM_FAILED,
+        )
+
+
+@app.command()
 def plot(
     data: DataOption,
     view: Annotated[str, typer.Argument(help="As `features list` shows it.", metavar="VIEW")],
@@ -203,7 +248,7 @@ def plot(
             request = ListFeatureRowsRequest(parent=full_name("featureViews", view), symbol=symbol)
             if start:
                 request.start_time.FromDatetime(start.replace(tzinfo=UTC))
-            names, rows = await _history(client, request, limit)
+            names, rows = await feature_reads.history(client, request, limit)
             if feature not in names:
                 raise CliError(f"{view} has no feature {feature}; it has {', '.join(names)}.", ExitCode.USAGE)
             points = [(row["event_time"], row[feature]) for row in rows if row[feature] is not None]
@@ -223,73 +268,3 @@ def plot(
         return
     for series in drawn:
         print_line(sparkline(series))
-
-
-def _freshness(view: "FeatureView") -> dict[str, Any]:
-    has_rows = view.HasField("age")
-    age_s, max_age_s = view.age.ToTimedelta().total_seconds(), view.max_age.ToTimedelta().total_seconds()
-    return {
-        "view": view.name.removeprefix("featureViews/"),
-        "state": "ok" if has_rows and age_s <= max_age_s else "failed",
-        "age_s": age_s if has_rows else None,
-        "max_age_s": max_age_s,
-        "latest_event_time": to_json(view).get("latest_event_time"),
-    }
-
-
-def _values(vectors: "FeatureVectors") -> list[dict[str, Any]]:
-    return [
-        {
-            "symbol": symbol,
-            "feature": name,
-            "value": _number(vectors.values[row, column]),
-            "status": vectors.statuses[row][column].name,
-            "event_time": vectors.event_times[row][column],
-        }
-        for row, symbol in enumerate(vectors.symbols)
-        for column, name in enumerate(vectors.feature_names)
-    ]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _references(views: "Sequence[FeatureView]") -> list[str]:
-    return [
-        f"{view.name.removeprefix('featureViews/')}:{feature.name}"
-        for view in views
-        for feature in view.features
-    ]
-
-
-async def _views(client: "Client") -> "list[FeatureView]":
-    from mltrainer.feature.v1.feature_service_pb2 import ListFeatureViewsRequest
-
-    async def fetch(size: int, token: str) -> "tuple[list[FeatureView], str]":
-        request = ListFeatureViewsRequest(page_size=size, page_token=token)
-        page = await client.feature.ListFeatureViews(request)
-        return list(page.feature_views), page.next_page_token
-
-    return await all_pages(fetch)
-
-
-async def _history(
-    client: "Client", request: "ListFeatureRowsRequest", limit: int
-) -> tuple[list[str], list[dict[str, Any]]]:
-    names: list[str] = []
-
-    async def fetch(size: int, token: str) -> tuple[list[dict[str, Any]], str]:
-        request.page_size, request.page_token = size, token
-        page = await client.feature.ListFeatureRows(request)
-        names[:] = page.feature_names
-        return [_row(one, page.feature_names) for one in page.rows], page.next_page_token
-
-    rows = await all_pages(fetch, limit)
-    return names, rows
-
-
-def _row(row: Any, names: Sequence[str]) -> dict[str, Any]:
-    fields = to_json(row)
-    values = dict(zip(names, map(_number, row.values), strict=True))
-    return {"event_time": fields.get("event_time"), "created_time": fields.get("created_time"), **values}

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 METADATA = MetaData()
@@ -122,4 +123,18 @@ bar_import = Table(
     Column("problems", Text, nullable=False),
     Column("error", String, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
+)
+served_vector = Table(
+    "served_vector",
+    METADATA,
+    Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("event_id", String, nullable=False),
+    Column("row_number", Integer, nullable=False),
+    Column("version", String, nullable=False),
+    Column("symbol", String, nullable=False),
+    Column("event_time", BigInteger),
+    Column("served_time", BigInteger, nullable=False),
+    Column("feature_names", Text, nullable=False),
+    Column("features", LargeBinary, nullable=False),
+    UniqueConstraint("event_id", "row_number", name="served_vector_event"),
 )

@@ -12,6 +12,7 @@ from mltrainer_feature.application.datasets import CancelDatasetHandler, CreateD
 from mltrainer_feature.application.import_bars import ImportBarsHandler
 from mltrainer_feature.application.queries import Queries
 from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, ReplayRefusedBarsHandler
+from mltrainer_feature.application.skew import CompareServedVectorsHandler
 from mltrainer_feature.wire.resources import (
     from_dataset,
     from_import,
@@ -22,6 +23,7 @@ from mltrainer_feature.wire.resources import (
     to_rows_query,
     to_spec,
 )
+from mltrainer_feature.wire.skew import from_skew
 
 _Context: TypeAlias = "ServicerContext[Any, Any]"
 
@@ -36,6 +38,7 @@ class FeatureUseCases:
     queries: Queries
     list_refused_bars: ListRefusedBarsHandler
     replay_refused_bars: ReplayRefusedBarsHandler
+    compare_served_vectors: CompareServedVectorsHandler
 
 
 class FeatureApi(FeatureServiceServicer):
@@ -121,3 +124,9 @@ class FeatureApi(FeatureServiceServicer):
         return service_pb2.ReplayRefusedBarsResponse(
             accepted_count=replayed.accepted_count, refused_bars=map(from_refused, replayed.refused)
         )
+
+    async def CompareServedVectors(
+        self, request: service_pb2.CompareServedVectorsRequest, context: _Context
+    ) -> service_pb2.CompareServedVectorsResponse:
+        """Compares served vectors with what was known."""
+        return from_skew(await self._use_cases.compare_served_vectors(request.max_vectors, request.version))

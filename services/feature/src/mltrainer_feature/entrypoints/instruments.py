@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Gauge
 
 from mltrainer_feature.application.queries import DescribedView
+from mltrainer_feature.domain.skew import Match, SkewReport
 
 
 class FeatureInstruments:
-    """Tells how old the newest rows are."""
+    """Tells how old the newest rows are, and whether models were given what was known."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._age = Gauge(
@@ -17,6 +18,18 @@ class FeatureInstruments:
             ["view"],
             registry=registry,
         )
+
+        self._skew = Gauge(
+            "mltrainer_feature_served_vectors",
+            "The newest vectors given to models, by how they agree with the rows known then.",
+            ["match"],
+            registry=registry,
+        )
+
+    def show_skew(self, report: SkewReport) -> None:
+        """Takes over how vectors compare."""
+        for match in Match:
+            self._skew.labels(match.value.lower()).set(report.matches.get(match, 0))
 
     def show_ages(self, views: Sequence[DescribedView]) -> None:
         """Takes over the ages of views."""

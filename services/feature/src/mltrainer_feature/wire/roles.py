@@ -21,6 +21,7 @@ ROLES = RoleTable(
         f"{_SERVICE}/GetBarImport": READERS,
         f"{_SERVICE}/ListRefusedBars": READERS,
         f"{_SERVICE}/ReplayRefusedBars": _WRITERS,
+        f"{_SERVICE}/CompareServedVectors": READERS,
         f"{_ONLINE}/ReadFeatures": READERS,
         f"{_ONLINE}/StreamFeatures": READERS,
         f"{_FEAST}/GetFeastServingInfo": READERS,

@@ -495,3 +495,196 @@ class ReplayRefusedBarsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayRefusedBarsResponse: _TypeAlias = ReplayRefusedBarsResponse  # noqa: Y015
+
+@_typing.final
+class CompareServedVectorsRequest(_message.Message):
+    """Request of CompareServedVectors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_VECTORS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    max_vectors: _builtins.int
+    """At most so many of the newest vectors, 1 to 10,000; all that are kept where unset."""
+    version: _builtins.str
+    """Only those of `models/{model}/versions/{version}`; of all where unset."""
+    def __init__(
+        self,
+        *,
+        max_vectors: _builtins.int = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_vectors", b"max_vectors", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareServedVectorsRequest: _TypeAlias = CompareServedVectorsRequest  # noqa: Y015
+
+@_typing.final
+class CompareServedVectorsResponse(_message.Message):
+    """How served vectors compare; each vector counts in one of the first five."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXACT_COUNT_FIELD_NUMBER: _builtins.int
+    STALE_COUNT_FIELD_NUMBER: _builtins.int
+    PROVISIONAL_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERENT_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FEATURES_FIELD_NUMBER: _builtins.int
+    FIRST_SERVED_TIME_FIELD_NUMBER: _builtins.int
+    LAST_SERVED_TIME_FIELD_NUMBER: _builtins.int
+    exact_count: _builtins.int
+    """Equal, bit for bit, to the newest row that was known."""
+    stale_count: _builtins.int
+    """Equal to an older row: the reader was behind."""
+    provisional_count: _builtins.int
+    """Served before the row of their event time was decided, and different from it now."""
+    different_count: _builtins.int
+    """Equal to none of them: training sees other numbers than serving."""
+    missing_count: _builtins.int
+    """No row of the symbol is stored for that time."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureSkew]:
+        """By feature, in column order."""
+
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedDifference]:
+        """Some of the values that differ."""
+
+    @_builtins.property
+    def unknown_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names in the vectors that no view has."""
+
+    @_builtins.property
+    def first_served_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of them was served, by the market's clock; absent where there is none."""
+
+    @_builtins.property
+    def last_served_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was served, by the market's clock; absent where there is none."""
+
+    def __init__(
+        self,
+        *,
+        exact_count: _builtins.int = ...,
+        stale_count: _builtins.int = ...,
+        provisional_count: _builtins.int = ...,
+        different_count: _builtins.int = ...,
+        missing_count: _builtins.int = ...,
+        features: _abc.Iterable[Global___FeatureSkew] | None = ...,
+        examples: _abc.Iterable[Global___ServedDifference] | None = ...,
+        unknown_features: _abc.Iterable[_builtins.str] | None = ...,
+        first_served_time: _timestamp_pb2.Timestamp | None = ...,
+        last_served_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_served_time", b"first_served_time", "last_served_time", b"last_served_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["different_count", b"different_count", "exact_count", b"exact_count", "examples", b"examples", "features", b"features", "first_served_time", b"first_served_time", "last_served_time", b"last_served_time", "missing_count", b"missing_count", "provisional_count", b"provisional_count", "stale_count", b"stale_count", "unknown_features", b"unknown_features"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareServedVectorsResponse: _TypeAlias = CompareServedVectorsResponse  # noqa: Y015
+
+@_typing.final
+class FeatureSkew(_message.Message):
+    """One feature as it was served, beside the same values recomputed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    COMPARED_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERENT_COUNT_FIELD_NUMBER: _builtins.int
+    LARGEST_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    MEAN_SHIFT_FIELD_NUMBER: _builtins.int
+    STABILITY_INDEX_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """Name."""
+    compared_count: _builtins.int
+    """Values compared."""
+    different_count: _builtins.int
+    """Values that differ in vectors that are different or provisional."""
+    largest_difference: _builtins.float
+    """Largest absolute difference among these."""
+    mean_shift: _builtins.float
+    """Mean served less mean recomputed, in standard deviations of the recomputed; absent where there are too few."""
+    stability_index: _builtins.float
+    """Population stability index over deciles of the recomputed values; absent below 100 values."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        compared_count: _builtins.int = ...,
+        different_count: _builtins.int = ...,
+        largest_difference: _builtins.float = ...,
+        mean_shift: _builtins.float | None = ...,
+        stability_index: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_shift", b"_mean_shift", "_stability_index", b"_stability_index", "mean_shift", b"mean_shift", "stability_index", b"stability_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_shift", b"_mean_shift", "_stability_index", b"_stability_index", "compared_count", b"compared_count", "different_count", b"different_count", "feature", b"feature", "largest_difference", b"largest_difference", "mean_shift", b"mean_shift", "stability_index", b"stability_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mean_shift: _TypeAlias = _typing.Literal["mean_shift"]  # noqa: Y015
+    _WhichOneofArgType__mean_shift: _TypeAlias = _typing.Literal["_mean_shift", b"_mean_shift"]  # noqa: Y015
+    _WhichOneofReturnType__stability_index: _TypeAlias = _typing.Literal["stability_index"]  # noqa: Y015
+    _WhichOneofArgType__stability_index: _TypeAlias = _typing.Literal["_stability_index", b"_stability_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_shift) -> _WhichOneofReturnType__mean_shift | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stability_index) -> _WhichOneofReturnType__stability_index | None: ...
+
+Global___FeatureSkew: _TypeAlias = FeatureSkew  # noqa: Y015
+
+@_typing.final
+class ServedDifference(_message.Message):
+    """One served value that is not what was known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    RECOMPUTED_FIELD_NUMBER: _builtins.int
+    SERVED_TIME_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Format: `models/{model}/versions/{version}`; who was given it."""
+    symbol: _builtins.str
+    """Symbol."""
+    feature: _builtins.str
+    """Feature."""
+    served: _builtins.float
+    """What the model was given; NaN where undefined."""
+    recomputed: _builtins.float
+    """What the stored rows say; NaN where undefined."""
+    @_builtins.property
+    def served_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was served, by the market's clock."""
+
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Event time the caller gave; absent where it gave none."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        served: _builtins.float = ...,
+        recomputed: _builtins.float = ...,
+        served_time: _timestamp_pb2.Timestamp | None = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "served_time", b"served_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "feature", b"feature", "recomputed", b"recomputed", "served", b"served", "served_time", b"served_time", "symbol", b"symbol", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServedDifference: _TypeAlias = ServedDifference  # noqa: Y015

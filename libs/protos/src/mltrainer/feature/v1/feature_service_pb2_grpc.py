@@ -91,6 +91,11 @@ class FeatureServiceStub:
                 request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsResponse.FromString,
                 _registered_method=True)
+        self.CompareServedVectors = channel.unary_unary(
+                '/mltrainer.feature.v1.FeatureService/CompareServedVectors',
+                request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CompareServedVectorsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CompareServedVectorsResponse.FromString,
+                _registered_method=True)
 
 
 class FeatureServiceServicer:
@@ -175,6 +180,13 @@ class FeatureServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareServedVectors(self, request, context):
+        """Compares a sample of the vectors that models were given with the rows as they were known then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -232,6 +244,11 @@ def add_FeatureServiceServicer_to_server(servicer, server):
                     servicer.ReplayRefusedBars,
                     request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsRequest.FromString,
                     response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsResponse.SerializeToString,
+            ),
+            'CompareServedVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareServedVectors,
+                    request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CompareServedVectorsRequest.FromString,
+                    response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CompareServedVectorsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -532,6 +549,33 @@ class FeatureService:
             '/mltrainer.feature.v1.FeatureService/ReplayRefusedBars',
             mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsRequest.SerializeToString,
             mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ReplayRefusedBarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareServedVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.feature.v1.FeatureService/CompareServedVectors',
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CompareServedVectorsRequest.SerializeToString,
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CompareServedVectorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

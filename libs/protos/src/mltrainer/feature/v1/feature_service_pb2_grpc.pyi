@@ -58,6 +58,8 @@ class FeatureServiceStub:
     """Lists bars that were kept out, newest first."""
     ReplayRefusedBars: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ReplayRefusedBarsRequest, _feature_service_pb2.ReplayRefusedBarsResponse]
     """Judges refused bars again; those that can be used now are stored and leave the list. Errors: NOT_FOUND."""
+    CompareServedVectors: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.CompareServedVectorsRequest, _feature_service_pb2.CompareServedVectorsResponse]
+    """Compares a sample of the vectors that models were given with the rows as they were known then."""
 
 @_typing.type_check_only
 class FeatureServiceAsyncStub(FeatureServiceStub):
@@ -88,6 +90,8 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     """Lists bars that were kept out, newest first."""
     ReplayRefusedBars: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ReplayRefusedBarsRequest, _feature_service_pb2.ReplayRefusedBarsResponse]  # type: ignore[assignment]
     """Judges refused bars again; those that can be used now are stored and leave the list. Errors: NOT_FOUND."""
+    CompareServedVectors: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.CompareServedVectorsRequest, _feature_service_pb2.CompareServedVectorsResponse]  # type: ignore[assignment]
+    """Compares a sample of the vectors that models were given with the rows as they were known then."""
 
 class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns entities, feature views, the online and the offline store, and datasets."""
@@ -181,5 +185,13 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feature_service_pb2.ReplayRefusedBarsResponse, _abc.Awaitable[_feature_service_pb2.ReplayRefusedBarsResponse]]:
         """Judges refused bars again; those that can be used now are stored and leave the list. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def CompareServedVectors(
+        self,
+        request: _feature_service_pb2.CompareServedVectorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.CompareServedVectorsResponse, _abc.Awaitable[_feature_service_pb2.CompareServedVectorsResponse]]:
+        """Compares a sample of the vectors that models were given with the rows as they were known then."""
 
 def add_FeatureServiceServicer_to_server(servicer: FeatureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mltrainer.options.v1 import options_pb2 as mltrainer_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mltrainer/serving/v1/events.proto\x12\x14mltrainer.serving.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"mltrainer/options/v1/options.proto\"\xd5\x02\n\x10PredictionLogged\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rfeature_names\x18\x04 \x03(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\x01\x12\x13\n\x0bpredictions\x18\x06 \x03(\x01\x12\x0f\n\x07symbols\x18\x07 \x03(\t\x12\x30\n\x0cpredict_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04unit\x18\n \x01(\t\x12\x0f\n\x07variant\x18\x0b \x01(\t\x12\x12\n\nlatency_ms\x18\x0c \x01(\x01:$\x8a\xb5\x18 \n\ndeployment\x10\x0c\"\x07serving*\x07monitorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mltrainer/serving/v1/events.proto\x12\x14mltrainer.serving.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"mltrainer/options/v1/options.proto\"\xde\x02\n\x10PredictionLogged\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rfeature_names\x18\x04 \x03(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\x01\x12\x13\n\x0bpredictions\x18\x06 \x03(\x01\x12\x0f\n\x07symbols\x18\x07 \x03(\t\x12\x30\n\x0cpredict_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04unit\x18\n \x01(\t\x12\x0f\n\x07variant\x18\x0b \x01(\t\x12\x12\n\nlatency_ms\x18\x0c \x01(\x01:-\x8a\xb5\x18)\n\ndeployment\x10\x0c\"\x07serving*\x10monitor, featureb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.serving.v1.events
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREDICTIONLOGGED']._loaded_options = None
-  _globals['_PREDICTIONLOGGED']._serialized_options = b'\212\265\030 \n\ndeployment\020\014\"\007serving*\007monitor'
+  _globals['_PREDICTIONLOGGED']._serialized_options = b'\212\265\030)\n\ndeployment\020\014\"\007serving*\020monitor, feature'
   _globals['_PREDICTIONLOGGED']._serialized_start=129
-  _globals['_PREDICTIONLOGGED']._serialized_end=470
+  _globals['_PREDICTIONLOGGED']._serialized_end=479
 # @@protoc_insertion_point(module_scope)
