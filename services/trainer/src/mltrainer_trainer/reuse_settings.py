@@ -1,10 +1,10 @@
 """Settings of what attempts take over from earlier ones."""
 
-import hashlib
 import time
 from pathlib import Path
 
 from mltrainer_common.settings import PlatformSettings
+from mltrainer_models.sampling import is_sampled
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -44,10 +44,4 @@ def make_recall(platform: PlatformSettings, code: CodeIdentity, salt: str) -> Re
     results.prune(settings.limit_bytes, time.time())
     fraction = settings.audit_fraction
     context = {"code_digest": code.code_digest, "environment_digest": code.environment_digest}
-    return Recall(results, context, lambda key: is_sampled(key, salt, fraction), time.process_time)
-
-
-def is_sampled(key: str, salt: str, fraction: float) -> bool:
-    """Draws a share of all keys, another one for every salt."""
-    drawn = hashlib.sha256(f"{salt}\0{key}".encode()).digest()
-    return int.from_bytes(drawn[:8]) < fraction * 2**64
+    return Recall(results, context, lambda key: is_sampled(salt, key, fraction), time.process_time)

@@ -13,7 +13,6 @@ from mltrainer_trainer.domain.catalogue import CATALOGUE, CatalogueEntry
 from mltrainer_trainer.domain.learners import FitRequest, Learner
 from mltrainer_trainer.domain.recall import Recall, Recalled, recalling
 from mltrainer_trainer.domain.training_data import Floats
-from mltrainer_trainer.reuse_settings import is_sampled
 
 ENTRY = CATALOGUE[0]
 MATRIX = np.arange(12.0).reshape(6, 2)
@@ -238,13 +237,3 @@ def test_a_leader_that_dies_is_replaced(tmp_path: Path) -> None:
 
     with FileFitResults(tmp_path).lead("k") as leads:
         assert leads
-
-
-def test_a_sample_of_one_per_cent_is_about_one_per_cent_and_another_for_each_attempt() -> None:
-    keys = [str(number) for number in range(20_000)]
-
-    first, second = ({key for key in keys if is_sampled(key, salt, 0.01)} for salt in ("a", "b"))
-
-    assert 140 <= len(first) <= 260
-    assert len(first & second) < 20
-    assert not any(is_sampled(key, "a", 0.0) for key in keys[:1000])

@@ -1,7 +1,8 @@
 """What results are worth, and which of them are computed again to compare."""
 
-import hashlib
 from dataclasses import dataclass
+
+from mltrainer_models.sampling import is_sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,7 @@ class AuditPolicy:
 
     def demands(self, training: str, key: str, age_s: float) -> bool:
         """Draws by the training and its key, so that the same training is always drawn or never."""
-        drawn = hashlib.sha256(f"{training}\0{key}".encode()).digest()
-        is_drawn = int.from_bytes(drawn[:8]) < self.fraction * 2**64
-        return is_drawn and age_s >= self.minimum_age_s
+        return is_sampled(training, key, self.fraction) and age_s >= self.minimum_age_s
 
 
 NO_AUDITS = AuditPolicy()
