@@ -13,7 +13,7 @@ import stage
 from mltrainer_common.database import open_database
 from mltrainer_common.migrations import migrate
 from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
-from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWork, SqlUnitOfWorkFactory
 from mltrainer_feature.application.open_store import OpenStoreHandler
 from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHandler
 from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, split_new_bars
@@ -92,19 +92,24 @@ async def _step(
     assert found is not None
     window, live = found
     async with unit_of_work() as uow:
-        offline = await _cpu_us(partial(uow.rows.replace, live.wanted, live.rows))
-        write = await _cpu_us(partial(uow.rows.publish_online, live.newest, window.log_revision))
+        offline = await _cpu_us(partial(_sent, uow, uow.rows.replace(live.wanted, live.rows)))
+        write = await _cpu_us(partial(_sent, uow, uow.rows.publish_online(live.newest, window.log_revision)))
         await uow.commit()
     costs = {
         "validation": (checked_ns - started_ns) / 1e3,
         "features": (computed_ns - checked_ns) / 1e3,
         "offline write, one block": offline,
         "online write, SQLite": write,
-        "online refresh in memory": await _cpu_us(online.refresh),
+        "online rows into memory": await _cpu_us(partial(online.take, live.newest, window.log_revision)),
     }
     for title, cost in costs.items():
         taken.setdefault(title, []).append(cost)
     return window
+
+
+async def _sent(uow: SqlUnitOfWork, write: Awaitable[None]) -> None:
+    await write
+    await uow.rows.session.flush()
 
 
 async def _cpu_us(step: Callable[[], Awaitable[Any]]) -> float:

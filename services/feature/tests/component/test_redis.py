@@ -62,7 +62,7 @@ class Service:
     async def expected(self) -> dict[str, dict[bytes, bytes]]:
         async with self.unit_of_work.snapshot() as stored:
             rows, _ = await stored.rows.online_rows(-1)
-        return {row.symbol: LAYOUT.cells(row) for row in rows}
+        return dict(zip(rows.symbols, LAYOUT.cells(rows), strict=True))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHa
 from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, ReplayRefusedBarsHandler
 from mltrainer_feature.domain.bars import Bars, KeptRefusal
 from mltrainer_feature.domain.errors import InvalidRequestError, ResourceNotFoundError
+from mltrainer_feature.domain.rows import RowMatrix
 from mltrainer_feature.wire.events import to_message
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.transactions import EventTransactions
@@ -29,6 +30,9 @@ class NoOnlineRows:
     """Stands in for the online store."""
 
     async def refresh(self) -> None:
+        return None
+
+    async def take(self, rows: RowMatrix, log_revision: int) -> None:
         return None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.fs
@@ -23,8 +24,7 @@ from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_feature.application.online_plans import plan_read
 from mltrainer_feature.application.open_store import OpenStoreHandler
 from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHandler
-from mltrainer_feature.domain.online import OnlineRow
-from mltrainer_feature.domain.rows import EventRange, Rows, compute_rows, newest_rows
+from mltrainer_feature.domain.rows import EventRange, RowMatrix, Rows, compute_rows, newest_rows
 from mltrainer_feature.domain.views import ViewState
 from mltrainer_feature.wire.events import to_message
 from mltrainer_feature.wire.feast_registry import REGISTRY_FILE, read_schema
@@ -43,6 +43,9 @@ LAYOUT = RowLayout(SCHEMA)
 Batch = list[Quote]
 
 
+MICROSECOND = timedelta(microseconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A feature store without its calls and events."""
@@ -54,10 +57,10 @@ class Store:
     async def open(self, delay: timedelta = DELAY) -> None:
         await OpenStoreHandler(self.unit_of_work, self.online, delay)()
 
-    async def online_row(self, symbol: str) -> OnlineRow:
+    async def online_row(self, symbol: str) -> RowMatrix:
         async with self.unit_of_work.snapshot() as stored:
             rows, _ = await stored.rows.online_rows(-1)
-        return next(row for row in rows if row.symbol == symbol)
+        return rows.at(np.array([rows.symbols.index(symbol)]))
 
     async def record(self, batch: Batch) -> int:
         record = RecordBarsHandler(self.unit_of_work, self.online, ManualClock(day(10_000)))
@@ -156,7 +159,9 @@ async def test_rows_do_not_depend_on_how_bars_arrive(
     assert_close((await store.decided()).sort("event_time", "symbol"), decided.sort("event_time", "symbol"))
     async with store.unit_of_work.snapshot() as stored:
         online, _ = await stored.rows.online_rows(-1)
-    assert {row.symbol: (row.event_time, row.created_time) for row in online} == {
+    assert {
+        row["symbol"]: (row["event_time"], row["created_time"]) for row in online.to_rows().rows(named=True)
+    } == {
         row["symbol"]: (row["event_time"], row["created_time"])
         for row in newest_rows(expected).iter_rows(named=True)
     }
@@ -218,8 +223,8 @@ async def test_a_later_symbol_of_the_same_day_renews_the_rows_of_that_day(store:
     await store.record([Quote("S1", 1, 9.0, timedelta(minutes=5))])
 
     together = await store.online_row("S0")
-    assert together.created_time == alone.created_time + timedelta(minutes=5)
-    assert together.values != alone.values
+    assert (together.created_times - alone.created_times).tolist() == [timedelta(minutes=5) // MICROSECOND]
+    assert together.values.tolist() != alone.values.tolist()
     assert {view.data_revision for view in await store.views()} == {1}
 
 
@@ -237,7 +242,7 @@ async def test_unusable_and_contradicting_bars_are_quarantined(store: Store) -> 
     await store.record([Quote("S0", 0, 99.0), Quote("S1", 0, -1.0), Quote("S2", 0, 5.0)])
 
     assert sorted(await store.quarantined()) == ["CONFLICTS_WITH_KNOWN_BAR", "PRICE_NOT_POSITIVE"]
-    assert (await store.online_row("S2")).event_time == day(0)
+    assert (await store.online_row("S2")).to_rows()["event_time"].to_list() == [day(0)]
 
 
 async def test_a_restart_shows_the_same_rows_online(store: Store) -> None:
@@ -246,7 +251,7 @@ async def test_a_restart_shows_the_same_rows_online(store: Store) -> None:
 
     await again.refresh()
 
-    expected = LAYOUT.cells(await store.online_row("S1"))
+    [expected] = LAYOUT.cells(await store.online_row("S1"))
     plan = plan_read(SCHEMA.service("daily_market_v1"))
     for online in (store.online, again):
         [[cells, absent]] = await online.read(plan.groups, [[LAYOUT.key("S1"), LAYOUT.key("S9")]])
@@ -262,7 +267,7 @@ async def test_another_decision_delay_computes_all_rows_again(store: Store) -> N
     assert {(view.data_revision, view.revision) for view in await store.views()} == {(2, 2)}
     async with store.unit_of_work.snapshot() as stored:
         assert (await stored.rows.statistics()).row_count == 11
-    assert (await store.online_row("S0")).created_time == day(9) + timedelta(hours=2)
+    assert (await store.online_row("S0")).to_rows()["created_time"].to_list() == [day(9) + timedelta(hours=2)]
 
 
 async def test_rows_are_listed_page_by_page_as_known_then(store: Store) -> None:

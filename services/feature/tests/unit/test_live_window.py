@@ -68,8 +68,8 @@ def test_rows_of_a_window_are_those_of_all_bars(
 
         expected = compute_rows(closes(stored), live.wanted, DELAY)
         assert live.wanted.since == day(min(quote.day for quote in batch))
-        assert_same_bits(live.rows, expected)
-        assert_same_bits(live.newest.sort("symbol"), newest_rows(expected))
+        assert_same_bits(live.rows.to_rows(), expected)
+        assert_same_bits(live.newest.to_rows().sort("symbol"), newest_rows(expected))
 
 
 def test_a_long_stream_keeps_the_window_bounded_and_its_rows_right() -> None:
@@ -80,7 +80,7 @@ def test_a_long_stream_keeps_the_window_bounded_and_its_rows_right() -> None:
         window, live = extended(window, quotes[2 * index : 2 * (index + 20)])
 
     expected = compute_rows(closes(quotes), EventRange(day(1_280), day(1_299)), DELAY)
-    assert_same_bits(live.rows, expected)
+    assert_same_bits(live.rows.to_rows(), expected)
     assert window.grid.times.size < 1_100
 
 
@@ -90,7 +90,7 @@ def test_a_restatement_known_before_the_next_decision_enters_it() -> None:
 
     _, live = extended(loaded(quotes), batch)
 
-    assert_same_bits(live.rows, compute_rows(closes([*quotes, *batch]), live.wanted, DELAY))
+    assert_same_bits(live.rows.to_rows(), compute_rows(closes([*quotes, *batch]), live.wanted, DELAY))
 
 
 def test_rows_that_a_late_bar_was_not_known_to_are_left_to_the_stored_bars() -> None:
@@ -105,8 +105,8 @@ def test_a_symbol_that_left_the_market_stays_in_its_old_days() -> None:
 
     _, live = extended(loaded(quotes), batch)
 
-    assert live.rows["symbol"].to_list() == ["S0", "S1"]
-    assert_same_bits(live.rows, compute_rows(closes([*quotes, *batch]), live.wanted, DELAY))
+    assert live.rows.symbols == ("S0", "S1")
+    assert_same_bits(live.rows.to_rows(), compute_rows(closes([*quotes, *batch]), live.wanted, DELAY))
 
 
 @pytest.mark.parametrize(

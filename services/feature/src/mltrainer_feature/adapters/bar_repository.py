@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 from mltrainer_features import MAX_LOOK_BACK_BARS
 from sqlalchemy import ColumnElement, Select, delete, func, insert, select, true
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_feature.adapters.frames import bar_records, from_microseconds, read_bars, to_microseconds
+from mltrainer_feature.adapters.sql_session import SqlSession
 from mltrainer_feature.adapters.tables import bar, online_row, quarantined_bar
 from mltrainer_feature.application.ports import AffectedRange
 from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, KeptRefusal, Refusal
@@ -20,6 +20,7 @@ from mltrainer_feature.domain.rows import EventRange
 # Between two batches of a long insert other tasks of the event loop have their turn.
 _INSERT_BATCH = 5_000
 _SYMBOLS_AT_ONCE = 500
+_INSERT = insert(bar)
 _CLOSE_COLUMNS = ("symbol", "event_time", "knowledge_time", "close")
 
 
@@ -27,7 +28,7 @@ _CLOSE_COLUMNS = ("symbol", "event_time", "knowledge_time", "close")
 class SqlBarRepository:
     """Implements `BarRepository`."""
 
-    connection: AsyncConnection
+    session: SqlSession
 
     async def known(self, bars: Bars) -> Bars:
         """Returns stored bars, among them all with the symbol and event time of a given bar."""
@@ -38,18 +39,20 @@ class SqlBarRepository:
         symbols = bars["symbol"].unique().to_list()
         if len(symbols) <= _SYMBOLS_AT_ONCE:
             query = query.where(bar.c.symbol.in_(symbols))
-        return read_bars(list(BAR_SCHEMA), (await self.connection.execute(query)).all(), BAR_SCHEMA)
+        return read_bars(list(BAR_SCHEMA), (await self.session.execute(query)).all(), BAR_SCHEMA)
 
     async def add(self, bars: Bars) -> None:
         """Stores bars whose keys are new."""
         for batch in bars.iter_slices(_INSERT_BATCH):
-            await self.connection.execute(insert(bar), bar_records(batch))
+            self.session.write(_INSERT, *bar_records(batch))
+            if batch.height == _INSERT_BATCH:
+                await self.session.flush()
 
     async def quarantine(self, refusals: Sequence[Refusal], source: str, now: datetime) -> None:
         """Keeps refused bars with their reasons."""
         for start in range(0, len(refusals), _INSERT_BATCH):
             records = [_record(refusal, source, now) for refusal in refusals[start : start + _INSERT_BATCH]]
-            await self.connection.execute(insert(quarantined_bar), records)
+            await self.session.execute(insert(quarantined_bar), records)
 
     async def refused(
         self, before: int | None, limit: int, symbol: str = "", reason: str = ""
@@ -63,17 +66,17 @@ class SqlBarRepository:
             query = query.where(kept.symbol == symbol)
         if reason:
             query = query.where(kept.reason == reason)
-        return [_kept(record) for record in await self.connection.execute(query)]
+        return [_kept(record) for record in await self.session.execute(query)]
 
     async def refused_by_number(self, numbers: Sequence[int]) -> list[KeptRefusal]:
         """Returns those refused bars of the numbers that are kept."""
         query = select(quarantined_bar).where(quarantined_bar.c.id.in_(numbers))
-        records = await self.connection.execute(query.order_by(quarantined_bar.c.id))
+        records = await self.session.execute(query.order_by(quarantined_bar.c.id))
         return [_kept(record) for record in records]
 
     async def forget_refused(self, numbers: Sequence[int]) -> None:
         """Takes refused bars from the list."""
-        await self.connection.execute(delete(quarantined_bar).where(quarantined_bar.c.id.in_(numbers)))
+        await self.session.execute(delete(quarantined_bar).where(quarantined_bar.c.id.in_(numbers)))
 
     async def affected_range(self, bars: Bars) -> AffectedRange:
         """Finds the rows that stored bars may change through windows of any length."""
@@ -92,7 +95,7 @@ class SqlBarRepository:
     async def whole_range(self) -> AffectedRange | None:
         """Returns the range of all bars; None where there is none."""
         query = select(func.min(bar.c.event_time), func.max(bar.c.event_time))
-        first, last = (await self.connection.execute(query)).one()
+        first, last = (await self.session.execute(query)).one()
         if first is None:
             return None
         since, until = from_microseconds(first), from_microseconds(last)
@@ -111,7 +114,7 @@ class SqlBarRepository:
         return pl.concat([await self._closes(known.where(bar.c.symbol.in_(batch))) for batch in batches])
 
     async def _closes(self, query: Select[Any]) -> Bars:
-        return read_bars(_CLOSE_COLUMNS, (await self.connection.execute(query)).all(), BAR_SCHEMA)
+        return read_bars(_CLOSE_COLUMNS, (await self.session.execute(query)).all(), BAR_SCHEMA)
 
     async def _farthest(self, moment: datetime, traded: ColumnElement[bool], *, ahead: bool) -> datetime:
         """Goes the longest window away in each symbol's own bars; returns the farthest bar met."""
@@ -125,7 +128,7 @@ class SqlBarRepository:
         window = near.distinct().limit(MAX_LOOK_BACK_BARS).subquery()
         pick = func.max if ahead else func.min
         farthest = select(pick(window.c.event_time)).correlate(online_row).scalar_subquery()
-        met = (await self.connection.execute(select(pick(farthest)).where(traded))).scalar_one_or_none()
+        met = (await self.session.execute(select(pick(farthest)).where(traded))).scalar_one_or_none()
         return moment if met is None else from_microseconds(met)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from mltrainer_feature.domain.bar_grid import integers
 from mltrainer_feature.domain.bars import UTC_TIME, Bars
-from mltrainer_feature.domain.rows import FEATURE_NAMES, ROW_SCHEMA, Rows
+from mltrainer_feature.domain.rows import FEATURE_NAMES, ROW_SCHEMA, RowMatrix, Rows
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SYMBOL_SEPARATOR = "\n"
@@ -35,14 +35,17 @@ def read_bars(columns: Sequence[str], records: Sequence[Sequence[Any]], schema: 
 
 def bar_records(bars: Bars) -> list[dict[str, Any]]:
     """Makes database records from bars."""
-    return _integer_times(bars).to_dicts()
+    columns = [
+        integers(bars[name]).tolist() if kind == UTC_TIME else bars[name].to_list()
+        for name, kind in bars.schema.items()
+    ]
+    return [dict(zip(bars.columns, record, strict=True)) for record in zip(*columns, strict=True)]
 
 
-def row_blocks(rows: Rows) -> Iterator[dict[str, Any]]:
+def row_blocks(rows: RowMatrix) -> Iterator[dict[str, Any]]:
     """Packs rows, grouped by event time and created time."""
-    features, symbols = pack_features(rows), rows["symbol"].to_list()
-    event, created = (integers(rows[name]) for name in ("event_time", "created_time"))
-    is_last = np.append((np.diff(event) != 0) | (np.diff(created) != 0), [True] * (rows.height > 0))
+    event, created = rows.event_times, rows.created_times
+    is_last = np.append((np.diff(event) != 0) | (np.diff(created) != 0), [True] * (len(rows) > 0))
     start = 0
     for last in np.flatnonzero(is_last).tolist():
         end = last + 1
@@ -50,17 +53,10 @@ def row_blocks(rows: Rows) -> Iterator[dict[str, Any]]:
             "event_time": int(event[last]),
             "created_time": int(created[last]),
             "row_count": end - start,
-            "symbols": _SYMBOL_SEPARATOR.join(symbols[start:end]),
-            "features": features[start:end].tobytes(),
+            "symbols": _SYMBOL_SEPARATOR.join(rows.symbols[start:end]),
+            "features": rows.values[start:end].tobytes(),
         }
         start = end
-
-
-def pack_features(rows: Rows) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Lays the feature columns out as lines of float64; undefined values are one and the same NaN."""
-    values = np.array(rows[list(FEATURE_NAMES)].to_numpy(), dtype=np.float64, order="C")
-    values[np.isnan(values)] = np.nan
-    return values
 
 
 def read_blocks(blocks: Sequence[Sequence[Any]], symbols: Sequence[str]) -> Rows:
@@ -79,7 +75,3 @@ def read_blocks(blocks: Sequence[Sequence[Any]], symbols: Sequence[str]) -> Rows
     columns = {name: matrix[:, index] for index, name in enumerate(FEATURE_NAMES)}
     rows = pl.DataFrame({**keys, **columns}).filter(pl.col("symbol").is_in(list(symbols)))
     return rows.with_columns(pl.col(FEATURE_NAMES).fill_nan(None)).cast(cast("Any", ROW_SCHEMA))
-
-
-def _integer_times(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(pl.selectors.datetime().dt.timestamp("us"))

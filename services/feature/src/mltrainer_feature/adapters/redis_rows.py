@@ -7,13 +7,14 @@ empty has none, so reads fail until the rows are back instead of finding nothing
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from mltrainer_feature.adapters.frames import to_microseconds
-from mltrainer_feature.adapters.online_rows import RowLayout
+from mltrainer_feature.adapters.online_rows import RowLayout, time_cells
 from mltrainer_feature.adapters.redis_connection import (
     RedisConnection,
     accepted,
@@ -35,10 +36,13 @@ from mltrainer_feature.domain.errors import (
     OnlineStoreError,
     OnlineStoreLostError,
 )
-from mltrainer_feature.domain.online import Cell, OnlineRow
+from mltrainer_feature.domain.online import Cell
+from mltrainer_feature.domain.rows import RowMatrix
+from mltrainer_feature.wire.online_format import DOUBLE_BYTES, double_cells
 
 _MAX_GROUPS = 4_096
 _ROWS_AT_ONCE = 500
+_MAX_KEYS = 65_536
 _GUARD = guard_field("rows")
 _log = structlog.get_logger()
 
@@ -100,17 +104,35 @@ class RedisOnlineRows:
         self, unit_of_work: UnitOfWorkFactory, layout: RowLayout, connection: RedisConnection
     ) -> None:
         self._unit_of_work = unit_of_work
-        self._layout = layout
+        self._writes = RowWrites(layout)
+        self._project = layout.project
         self._connection = connection
         self._mark = mark_key(layout.project)
+        # What Redis said of its content when it was last brought up to the database.
+        self._wanted: bytes | None = None
         self._lock = asyncio.Lock()
         self._is_away = False
 
     async def refresh(self) -> None:
         """Takes over what has been committed since the last time."""
+        await self._do(self._follow)
+
+    async def take(self, rows: RowMatrix, log_revision: int) -> None:
+        """Writes rows that were committed as a revision; asks for them where others come before it."""
+
+        async def step() -> None:
+            epoch, layout, held = await self._held()
+            if epoch is None or layout != self._wanted or int(held) != log_revision - 1:
+                await self._follow()
+            else:
+                await self._write(rows, log_revision, b"", self._advance(epoch, log_revision))
+
+        await self._do(step)
+
+    async def _do(self, step: Callable[[], Awaitable[None]]) -> None:
         try:
             async with self._lock:
-                await self._follow()
+                await step()
         except OnlineStoreError as error:
             if not self._is_away:
                 _log.warning("online_store_away", error=str(error))
@@ -118,9 +140,14 @@ class RedisOnlineRows:
         else:
             self._is_away = False
 
+    async def _held(self) -> tuple[bytes | None, bytes | None, bytes]:
+        epoch, layout, log_revision = await self._connection.call(
+            b"HMGET", self._mark, b"epoch", b"layout", b"log_revision"
+        )
+        return epoch, layout, log_revision
+
     async def _follow(self) -> None:
-        held = await self._connection.call(b"HMGET", self._mark, b"epoch", b"layout", b"log_revision")
-        epoch, layout, log_revision = held
+        epoch, layout, log_revision = await self._held()
         async with self._unit_of_work.snapshot() as stored:
             state = await stored.store.load()
             assert state is not None
@@ -128,9 +155,12 @@ class RedisOnlineRows:
             is_new = epoch is None or layout != wanted
             since = -1 if is_new else int(log_revision)
             rows, reached = await stored.rows.online_rows(since)
-        if rows:
-            # Rows of other definitions may be created earlier than what they replace.
-            await self._write(rows, reached, is_forced=epoch is not None and layout != wanted)
+        # Rows of other definitions may be created earlier than what they replace.
+        mode = b"force" if epoch is not None and layout != wanted else b""
+        advance = (
+            self._advance(epoch, reached) if epoch is not None and reached > since and not is_new else b""
+        )
+        await self._write(rows, reached, mode, advance)
         if is_new:
             fresh = secrets.token_hex(8).encode()
             revision = str(reached).encode()
@@ -138,12 +168,8 @@ class RedisOnlineRows:
                 b"HSET", self._mark, b"epoch", fresh, b"layout", wanted, b"log_revision", revision
             )
             await self._warn_of_eviction()
-            _log.info("online_store_filled", rows=len(rows), project=self._layout.project)
-        elif reached > since:
-            await self._run(
-                ADVANCE_SCRIPT,
-                [command_of(ADVANCE_SCRIPT, self._mark, epoch, str(reached).encode())],
-            )
+            _log.info("online_store_filled", rows=len(rows), project=self._project)
+        self._wanted = wanted
 
     async def _warn_of_eviction(self) -> None:
         memory = (await self._connection.call(b"INFO", b"memory")).decode()
@@ -152,16 +178,17 @@ class RedisOnlineRows:
             # Reads would find nothing of what was thrown away, and nobody would know.
             _log.warning("online_store_evicts", policy=facts["maxmemory_policy"])
 
-    async def _write(self, rows: Sequence[OnlineRow], sequence: int, *, is_forced: bool) -> None:
-        mode = b"force" if is_forced else b""
-        for first in range(0, len(rows), _ROWS_AT_ONCE):
-            commands = [self._command(row, sequence, mode) for row in rows[first : first + _ROWS_AT_ONCE]]
-            await self._run(WRITE_SCRIPT, commands)
+    def _advance(self, epoch: bytes, log_revision: int) -> bytes:
+        return command_of(ADVANCE_SCRIPT, self._mark, epoch, str(log_revision).encode())
 
-    def _command(self, row: OnlineRow, sequence: int, mode: bytes) -> bytes:
-        held = guard(to_microseconds(row.event_time), to_microseconds(row.created_time), sequence)
-        cells = [part for cell in self._layout.cells(row).items() for part in cell]
-        return command_of(WRITE_SCRIPT, self._layout.key(row.symbol), _GUARD, held, mode, *cells)
+    async def _write(self, rows: RowMatrix, sequence: int, mode: bytes, advance: bytes) -> None:
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows.at(np.arange(first, min(first + _ROWS_AT_ONCE, len(rows))))
+            commands = self._writes.commands(part, sequence, mode)
+            await self._run(WRITE_SCRIPT, commands)
+        if advance:
+            # Behind the rows, never beside them: a write that fails must be made again.
+            await self._run(ADVANCE_SCRIPT, [advance])
 
     async def _run(self, script: bytes, commands: Sequence[bytes]) -> None:
         payload = b"".join(commands)
@@ -170,6 +197,70 @@ class RedisOnlineRows:
             await self._connection.call(b"SCRIPT", b"LOAD", script)
             replies = await self._connection.execute(payload, len(commands))
         all_accepted(replies)
+
+
+class RowWrites:
+    """Makes the commands that write rows: all bytes but keys, guards, numbers and times are made once.
+
+    A stored double always takes nine bytes, so a row without undefined values is a copy of one template.
+    """
+
+    def __init__(self, layout: RowLayout) -> None:
+        self._layout = layout
+        words = 7 + 2 * (len(layout.fields) + len(layout.time_fields))
+        self._head = b"*%d\r\n" % words + b"".join(
+            map(argument, (b"EVALSHA", script_name(WRITE_SCRIPT), b"1"))
+        )
+        self._guard_field = argument(_GUARD)
+        self._fields = [argument(name) for name in layout.fields]
+        self._time_fields = [argument(name) for name in layout.time_fields]
+        pairs = [name + argument(bytes(DOUBLE_BYTES)) for name in self._fields]
+        self._template = np.frombuffer(b"".join(pairs), dtype=np.uint8)
+        ends = np.cumsum([len(pair) for pair in pairs]) - len(b"\r\n")
+        self._places = (ends[:, None] - DOUBLE_BYTES + np.arange(DOUBLE_BYTES)).ravel()
+        self._keys: dict[str, bytes] = {}
+
+    def commands(self, rows: RowMatrix, sequence: int, mode: bytes) -> list[bytes]:
+        """Returns a command for each row."""
+        cells = double_cells(rows.values)
+        lines = np.tile(self._template, (len(rows), 1))
+        lines[:, self._places] = cells.reshape(len(rows), -1)
+        undefined: Any = np.isnan(rows.values)
+        has_undefined = undefined.any(axis=1).tolist()
+        guards = zip(rows.event_times.tolist(), rows.created_times.tolist(), strict=True)
+        held, mode = self._guard_field, argument(mode)
+        stored = time_cells(rows.event_times)
+        times = {cell: self._times(cell) for cell in set(stored)}
+        return [
+            b"".join(
+                (
+                    self._head,
+                    self._key(symbol),
+                    held,
+                    argument(guard(*own, sequence)),
+                    mode,
+                    self._cells(cells[row], undefined[row]) if has_undefined[row] else lines[row].tobytes(),
+                    times[stored[row]],
+                )
+            )
+            for row, (symbol, own) in enumerate(zip(rows.symbols, guards, strict=True))
+        ]
+
+    def _cells(self, cells: NDArray[np.uint8], undefined: NDArray[np.bool_]) -> bytes:
+        values = zip(self._fields, cells, undefined.tolist(), strict=True)
+        return b"".join([name + argument(b"" if none else cell.tobytes()) for name, cell, none in values])
+
+    def _times(self, cell: bytes) -> bytes:
+        value = argument(cell)
+        return b"".join([name + value for name in self._time_fields])
+
+    def _key(self, symbol: str) -> bytes:
+        key = self._keys.get(symbol)
+        if key is None:
+            if len(self._keys) >= _MAX_KEYS:
+                self._keys.clear()
+            key = self._keys[symbol] = argument(self._layout.key(symbol))
+        return key
 
 
 def command_of(script: bytes, key: bytes, *arguments: bytes) -> bytes:

@@ -8,54 +8,73 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from mltrainer_common.database import upsert
-from sqlalchemy import Select, delete, func, insert, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
+from mltrainer_common.database import DatabaseDialect
+from sqlalchemy import Select, bindparam, delete, func, insert, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
 from mltrainer_feature.adapters.frames import (
     from_microseconds,
-    pack_features,
     read_blocks,
     row_blocks,
     to_microseconds,
 )
+from mltrainer_feature.adapters.sql_session import SqlSession
 from mltrainer_feature.adapters.tables import online_row, row_block
 from mltrainer_feature.application.ports import RowStatistics
-from mltrainer_feature.domain.bar_grid import integers
-from mltrainer_feature.domain.online import OnlineRow
-from mltrainer_feature.domain.rows import ROW_SCHEMA, EventRange, Rows
+from mltrainer_feature.domain.rows import FEATURE_NAMES, ROW_SCHEMA, EventRange, RowMatrix, Rows
 
 _BLOCKS_AT_ONCE = 500
 # More than so many would hold other tasks of the event loop up.
 _ROWS_AT_ONCE = 2_000
 _SYMBOLS_AT_ONCE = 500
+_DELETE_RANGE = delete(row_block).where(
+    row_block.c.event_time.between(bindparam("since"), bindparam("until"))
+)
+_INSERT_BLOCK = insert(row_block)
+
+
+def _publish(product: Any) -> Any:
+    statement = product.insert(online_row)
+    new = statement.excluded
+    # Equal times replace: a transaction computes from every bar stored before it.
+    is_newer = tuple_(new.event_time, new.created_time) >= tuple_(
+        online_row.c.event_time, online_row.c.created_time
+    )
+    changed = {name: new[name] for name in ("event_time", "created_time", "log_revision", "features")}
+    return statement.on_conflict_do_update(index_elements=["symbol"], set_=changed, where=is_newer)
+
+
+_PUBLISH = {
+    DatabaseDialect.SQLITE.value: _publish(sqlite),
+    DatabaseDialect.POSTGRESQL.value: _publish(postgresql),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SqlRowRepository:
     """Implements `RowRepository`."""
 
-    connection: AsyncConnection
+    session: SqlSession
 
-    async def replace(self, wanted: EventRange, rows: Rows) -> None:
+    async def replace(self, wanted: EventRange, rows: RowMatrix) -> None:
         """Makes these the only rows of a range of event times."""
         since, until = to_microseconds(wanted.since), to_microseconds(wanted.until)
-        await self.connection.execute(delete(row_block).where(row_block.c.event_time.between(since, until)))
-        few = rows.height <= _ROWS_AT_ONCE
+        self.session.write(_DELETE_RANGE, {"since": since, "until": until})
+        few = len(rows) <= _ROWS_AT_ONCE
         blocks = list(row_blocks(rows)) if few else await asyncio.to_thread(lambda: list(row_blocks(rows)))
         for batch in _batches(blocks, _BLOCKS_AT_ONCE):
-            await self.connection.execute(insert(row_block), batch)
+            self.session.write(_INSERT_BLOCK, *batch)
+            if len(batch) == _BLOCKS_AT_ONCE:
+                await self.session.flush()
 
     async def clear(self) -> None:
         """Forgets every row, offline and online."""
-        await self.connection.execute(delete(row_block))
-        await self.connection.execute(delete(online_row))
+        await self.session.execute(delete(row_block))
+        await self.session.execute(delete(online_row))
 
-    async def publish_online(self, rows: Rows, log_revision: int) -> None:
+    async def publish_online(self, rows: RowMatrix, log_revision: int) -> None:
         """Makes rows readable online unless a newer one is: by event time, then created time."""
-        if rows.is_empty():
-            return
-        times = (integers(rows[name]).tolist() for name in ("event_time", "created_time"))
+        times = rows.event_times.tolist(), rows.created_times.tolist()
         records = [
             {
                 "symbol": symbol,
@@ -65,33 +84,22 @@ class SqlRowRepository:
                 "features": features.tobytes(),
             }
             for symbol, event_time, created_time, features in zip(
-                rows["symbol"].to_list(), *times, pack_features(rows), strict=True
+                rows.symbols, *times, rows.values, strict=True
             )
         ]
-        statement = upsert(self.connection, online_row)
-        new = statement.excluded
-        # Equal times replace: a transaction computes from every bar stored before it.
-        is_newer = tuple_(new.event_time, new.created_time) >= tuple_(
-            online_row.c.event_time, online_row.c.created_time
-        )
-        changed = {name: new[name] for name in ("event_time", "created_time", "log_revision", "features")}
-        await self.connection.execute(
-            statement.on_conflict_do_update(index_elements=["symbol"], set_=changed, where=is_newer), records
-        )
+        self.session.write(_PUBLISH[self.session.connection.dialect.name], *records)
 
-    async def online_rows(self, after_log_revision: int) -> tuple[list[OnlineRow], int]:
+    async def online_rows(self, after_log_revision: int) -> tuple[RowMatrix, int]:
         """Returns the online rows written after a revision, and the revision reached."""
         query = select(online_row).where(online_row.c.log_revision > after_log_revision)
-        records = (await self.connection.execute(query)).all()
-        rows = [
-            OnlineRow(
-                record.symbol,
-                from_microseconds(record.event_time),
-                from_microseconds(record.created_time),
-                tuple(np.frombuffer(record.features, dtype=np.float64).tolist()),
-            )
-            for record in records
-        ]
+        records = (await self.session.execute(query)).all()
+        values = np.frombuffer(b"".join(record.features for record in records), dtype=np.float64)
+        rows = RowMatrix(
+            np.array([record.event_time for record in records], dtype=np.int64),
+            np.array([record.created_time for record in records], dtype=np.int64),
+            tuple(record.symbol for record in records),
+            values.reshape(-1, len(FEATURE_NAMES)),
+        )
         return rows, max((record.log_revision for record in records), default=after_log_revision)
 
     async def known_symbols(self, symbols: Sequence[str]) -> set[str]:
@@ -99,7 +107,7 @@ class SqlRowRepository:
         found: set[str] = set()
         for batch in _batches(list(symbols), _SYMBOLS_AT_ONCE):
             query = select(online_row.c.symbol).where(online_row.c.symbol.in_(batch))
-            found.update((await self.connection.execute(query)).scalars())
+            found.update((await self.session.execute(query)).scalars())
         return found
 
     async def decided_rows(
@@ -110,7 +118,7 @@ class SqlRowRepository:
         query = _known_at(as_of, start).where(
             row_block.c.created_time <= row_block.c.event_time + delay,
         )
-        blocks = (await self.connection.execute(query)).all()
+        blocks = (await self.session.execute(query)).all()
         return await asyncio.to_thread(read_blocks, blocks, symbols)
 
     async def rows_known_at(
@@ -122,7 +130,7 @@ class SqlRowRepository:
             query = _known_at(as_of, start)
             if after is not None:
                 query = query.where(row_block.c.event_time > to_microseconds(after))
-            blocks = (await self.connection.execute(query.limit(_BLOCKS_AT_ONCE))).all()
+            blocks = (await self.session.execute(query.limit(_BLOCKS_AT_ONCE))).all()
             is_last = len(blocks) < _BLOCKS_AT_ONCE
             # The versions of the last event time may go on behind the limit.
             whole = blocks if is_last else [block for block in blocks if block[0] != blocks[-1][0]]
@@ -136,7 +144,7 @@ class SqlRowRepository:
     async def statistics(self) -> RowStatistics:
         """Counts the stored rows."""
         query = select(func.coalesce(func.sum(row_block.c.row_count), 0), func.max(row_block.c.event_time))
-        count, latest = (await self.connection.execute(query)).one()
+        count, latest = (await self.session.execute(query)).one()
         return RowStatistics(int(count), None if latest is None else from_microseconds(latest))
 
 

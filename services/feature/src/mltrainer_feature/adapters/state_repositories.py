@@ -1,46 +1,68 @@
 """Keeps the state of store, datasets and bulk loads in SQL."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from mltrainer_common.database import upsert
+from mltrainer_common.database import DatabaseDialect, upsert
 from mltrainer_features import TargetKind
-from sqlalchemy import Table, delete, insert, select
+from sqlalchemy import Table, delete, insert, select, true
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mltrainer_feature.adapters.sql_session import SqlSession
 from mltrainer_feature.adapters.tables import bar_import, dataset, store_state, view_state
 from mltrainer_feature.domain.datasets import Dataset, DatasetSpec, DatasetState, ViewRevision
 from mltrainer_feature.domain.imports import BarImport, ImportState
 from mltrainer_feature.domain.views import StoreState, ViewState
 
 _ONLY = 1
+_VIEW_COLUMNS = len(view_state.c)
+_STATE = (
+    select(store_state, *(view_state.c[field.name] for field in fields(ViewState)))
+    .outerjoin(view_state, true())
+    .order_by(view_state.c.name)
+)
+_LOCKED_STATE = _STATE.with_for_update(of=store_state)
+_FORGET_VIEWS = delete(view_state)
+_INSERT_VIEW = insert(view_state)
+
+
+def _save_state(product: Any) -> Any:
+    statement = product.insert(store_state)
+    changed = {
+        column.name: statement.excluded[column.name] for column in store_state.c if column.name != "id"
+    }
+    return statement.on_conflict_do_update(index_elements=["id"], set_=changed)
+
+
+_SAVE_STATE = {
+    DatabaseDialect.SQLITE.value: _save_state(sqlite),
+    DatabaseDialect.POSTGRESQL.value: _save_state(postgresql),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SqlStoreRepository:
     """Implements `StoreRepository`; `locks` makes readers of a write transaction wait for one another."""
 
-    connection: AsyncConnection
+    session: SqlSession
     locks: bool
 
     async def load(self) -> StoreState | None:
         """Returns the state, locked in a write transaction; None before the first start."""
-        query = select(store_state)
         # SQLite lets one writer in at a time and knows no row locks; SQLAlchemy leaves them out there.
-        record = (
-            await self.connection.execute(query.with_for_update() if self.locks else query)
-        ).one_or_none()
-        if record is None:
+        records = await self.session.fetch(_LOCKED_STATE if self.locks else _STATE, {})
+        if not records:
             return None
-        views = (await self.connection.execute(select(view_state).order_by(view_state.c.name))).all()
+        record = records[0]
         return StoreState(
             record.layout_digest,
             timedelta(seconds=record.decision_delay_s),
             record.latest_event_time,
             record.sealed_time,
-            tuple(ViewState(**view._asdict()) for view in views),
+            tuple(ViewState(*one[-_VIEW_COLUMNS:]) for one in records if one.name is not None),
         )
 
     async def save(self, state: StoreState) -> None:
@@ -52,9 +74,10 @@ class SqlStoreRepository:
             "latest_event_time": state.latest_event_time,
             "sealed_time": state.sealed_time,
         }
-        await _save(self.connection, store_state, "id", record)
-        await self.connection.execute(delete(view_state))
-        await self.connection.execute(insert(view_state), [asdict(view) for view in state.views])
+        product = self.session.connection.dialect.name
+        self.session.write(_SAVE_STATE[product], record)
+        self.session.write(_FORGET_VIEWS, {})
+        self.session.write(_INSERT_VIEW, *(asdict(view) for view in state.views))
 
 
 @dataclass(frozen=True, slots=True)

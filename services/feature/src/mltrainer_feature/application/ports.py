@@ -10,8 +10,8 @@ from mltrainer_feature.application.online_plans import KeyGroup
 from mltrainer_feature.domain.bars import Bars, KeptRefusal, Refusal
 from mltrainer_feature.domain.datasets import Dataset
 from mltrainer_feature.domain.imports import BarImport
-from mltrainer_feature.domain.online import Cell, OnlineRow
-from mltrainer_feature.domain.rows import EventRange, Rows
+from mltrainer_feature.domain.online import Cell
+from mltrainer_feature.domain.rows import EventRange, RowMatrix, Rows
 from mltrainer_feature.domain.views import FeaturesMaterialized, StoreState, ViewRevised
 
 DomainEvent = FeaturesMaterialized | ViewRevised
@@ -106,7 +106,7 @@ class RowStatistics:
 class RowRepository(Protocol):
     """Keeps feature rows, offline and online."""
 
-    async def replace(self, wanted: EventRange, rows: Rows) -> None:
+    async def replace(self, wanted: EventRange, rows: RowMatrix) -> None:
         """Makes these the only rows of a range of event times."""
         ...
 
@@ -114,11 +114,11 @@ class RowRepository(Protocol):
         """Forgets every row, offline and online."""
         ...
 
-    async def publish_online(self, rows: Rows, log_revision: int) -> None:
+    async def publish_online(self, rows: RowMatrix, log_revision: int) -> None:
         """Makes rows readable online unless a newer one is: by event time, then created time."""
         ...
 
-    async def online_rows(self, after_log_revision: int) -> tuple[list[OnlineRow], int]:
+    async def online_rows(self, after_log_revision: int) -> tuple[RowMatrix, int]:
         """Returns the online rows written after a revision, and the revision reached."""
         ...
 
@@ -275,6 +275,10 @@ class OnlineRows(Protocol):
 
     async def refresh(self) -> None:
         """Takes over what has been committed since."""
+        ...
+
+    async def take(self, rows: RowMatrix, log_revision: int) -> None:
+        """Takes over rows that were committed as a revision, and what else has been committed since."""
         ...
 
 

@@ -16,7 +16,7 @@ from mltrainer_feature.application.ports import (
 from mltrainer_feature.domain.bars import Bars, Refusal, split_known_bars, split_new_bars
 from mltrainer_feature.domain.exchanges import ALL_OPEN, Exchanges
 from mltrainer_feature.domain.live_window import LiveRows, LiveWindow
-from mltrainer_feature.domain.rows import EventRange, Rows, compute_rows, newest_rows
+from mltrainer_feature.domain.rows import EventRange, RowMatrix, Rows, compute_rows, newest_rows
 from mltrainer_feature.domain.views import (
     FeaturesMaterialized,
     StoreState,
@@ -73,16 +73,23 @@ class RecordBarsHandler:
             await uow.bars.quarantine(refusals, "events", now)
             await uow.commit()
         self._window = stored.window
-        await self._online.refresh()
+        if stored.window is None or stored.newest is None:
+            await self._online.refresh()
+        else:
+            await self._online.take(stored.newest, stored.window.log_revision)
         return RecordedBars(stored.recorded.accepted_count, tuple(refusals))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBars:
-    """What became of bars, and the window that the next ones may go on from once this is committed."""
+    """What became of bars, and the window that the next ones may go on from once this is committed.
+
+    `newest` are the rows of the window's revision that are to be read online, where the window decided them.
+    """
 
     recorded: RecordedBars
     window: LiveWindow | None
+    newest: RowMatrix | None = None
 
 
 async def store_bars(uow: UnitOfWork, usable: Bars, window: LiveWindow | None = None) -> StoredBars:
@@ -104,8 +111,8 @@ async def _store_decided(
     await uow.bars.add(fresh)
     await uow.rows.replace(live.wanted, live.rows)
     await uow.rows.publish_online(live.newest, window.log_revision)
-    await _advance(uow, state, fresh, 0, _Written(live.rows.height, live.wanted.until))
-    return StoredBars(RecordedBars(fresh.height, ()), window)
+    await _advance(uow, state, fresh, 0, _Written(len(live.rows), live.wanted.until))
+    return StoredBars(RecordedBars(fresh.height, ()), window, live.newest)
 
 
 async def _store_any(
@@ -161,6 +168,6 @@ async def _write_rows(
     uow: UnitOfWork, bars: Bars, wanted: EventRange, decision_delay: timedelta, log_revision: int
 ) -> Rows:
     rows = await asyncio.to_thread(compute_rows, bars, wanted, decision_delay)
-    await uow.rows.replace(wanted, rows)
-    await uow.rows.publish_online(newest_rows(rows), log_revision)
+    await uow.rows.replace(wanted, RowMatrix.of(rows))
+    await uow.rows.publish_online(RowMatrix.of(newest_rows(rows)), log_revision)
     return rows

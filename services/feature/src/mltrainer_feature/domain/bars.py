@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -28,6 +29,7 @@ BAR_SCHEMA: dict[str, Any] = {
 BAR_KEY = ("symbol", "event_time", "knowledge_time")
 SYMBOL_PATTERN = r"^[A-Za-z0-9.\-_^=]{1,32}$"
 _SYMBOL = re.compile(SYMBOL_PATTERN)
+_FEW = 1_000
 
 
 class RefusalReason(StrEnum):
@@ -82,8 +84,13 @@ def split_new_bars(bars: Bars, latest_time: datetime) -> tuple[Bars, list[Refusa
 
     `latest_time` bounds how far ahead of the market clock a bar may claim to be known.
     """
-    distinct = bars.unique(maintain_order=True) if bars.is_duplicated().any() else bars
-    problems = distinct.select(problem=_problem(latest_time))["problem"]
+    distinct = bars if _has_distinct_keys(bars) else bars.unique(maintain_order=True)
+    problems = distinct.select(problem=_problem())["problem"]
+    known = distinct["knowledge_time"]
+    if (latest_known := known.max()) is not None and latest_known > latest_time:  # type: ignore[operator]  # a time
+        ahead = f"{RefusalReason.FROM_THE_FUTURE}:knowledge_time"
+        found = pl.when(problems.is_null() & (known > latest_time)).then(pl.lit(ahead)).otherwise(problems)
+        problems = pl.select(found).to_series()
     if problems.null_count() == problems.len():
         return distinct, []
     parts = problems.str.split_exact(":", 1).struct
@@ -122,13 +129,20 @@ def newest_knowledge(bars: Bars) -> Bars:
     return bars.sort("knowledge_time").unique(["symbol", "event_time"], keep="last")
 
 
-def _problem(latest_time: datetime) -> pl.Expr:
+def _has_distinct_keys(bars: Bars) -> bool:
+    # Bars that differ in their keys differ: for few of them that is found out sooner than by all columns.
+    if bars.height > _FEW:
+        return not bars.is_duplicated().any()
+    return len(set(zip(*(bars[name].to_list() for name in BAR_KEY), strict=True))) == bars.height
+
+
+@cache
+def _problem() -> pl.Expr:
     knowledge = pl.col("knowledge_time")
     checks = [
         (~pl.col("symbol").str.contains(SYMBOL_PATTERN), RefusalReason.SYMBOL_MALFORMED, "symbol"),
         (knowledge.is_null(), RefusalReason.KNOWLEDGE_TIME_MISSING, "knowledge_time"),
         (knowledge < pl.col("event_time"), RefusalReason.KNOWN_BEFORE_CLOSE, "knowledge_time"),
-        (knowledge > latest_time, RefusalReason.FROM_THE_FUTURE, "knowledge_time"),
     ]
     # A restated bar repeats the event time of the one it corrects: repetitions are no problem here.
     own = [pl.when(failed).then(pl.lit(f"{reason}:{field}")) for failed, reason, field in checks]

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from mltrainer_features import MAX_LOOK_BACK_BARS, compute_latest
 
-from mltrainer_feature.domain.bar_grid import BarGrid, Integers, count_of, integers, moment_of
-from mltrainer_feature.domain.bars import UTC_TIME, Bars, newest_knowledge
-from mltrainer_feature.domain.rows import FEATURE_NAMES, EventRange, Rows
+from mltrainer_feature.domain.bar_grid import Arrivals, BarGrid, Integers, count_of, moment_of
+from mltrainer_feature.domain.bars import Bars, newest_knowledge
+from mltrainer_feature.domain.rows import EventRange, RowMatrix
 
 # Covers the longest window in trading days with weekends and holidays between them; a symbol that has not
 # traded for so long is looked up again before its next bar.
@@ -26,11 +26,11 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class LiveRows:
-    """Rows that bars decided: all of a range, and the newest of each symbol; undefined values are NaN."""
+    """Rows that bars decided: all of a range, and the newest of each symbol."""
 
     wanted: EventRange
-    rows: Rows
-    newest: Rows
+    rows: RowMatrix
+    newest: RowMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +69,22 @@ class LiveWindow:
 
         The revision of the result is the next one: rows are written exactly once with it.
         """
-        if not self._can_take(bars):
+        arrivals = Arrivals.of(bars)
+        if not self._can_take(arrivals):
             return None
-        grid = self.grid.with_bars(bars)
-        first = int(np.searchsorted(grid.times, integers(bars["event_time"]).min()))
+        grid = self.grid.with_bars(arrivals)
+        first = int(np.searchsorted(grid.times, arrivals.times.min()))
         if grid.times.size - first > MAX_LOOK_BACK_BARS:
             return None
         window = replace(self, grid=grid, log_revision=self.log_revision + 1)
         return _trimmed(window), _rows(grid, first)
 
-    def _can_take(self, bars: Bars) -> bool:
-        if not self.followed.issuperset(bars["symbol"].to_list()):
+    def _can_take(self, bars: Arrivals) -> bool:
+        if not self.followed.issuperset(bars.symbols):
             return False
-        times, known = integers(bars["event_time"]), integers(bars["knowledge_time"])
-        if times.min() < self.ready_since or (known - times).max() > self.decision_delay // _MICROSECOND:
+        if (bars.known - bars.times).max() > self.decision_delay // _MICROSECOND:
             return False
-        return not self.grid.holds_any_of(bars)
+        return bool(bars.times.min() >= self.ready_since) and not self.grid.holds_any_of(bars)
 
 
 def _rows(grid: BarGrid, first: int) -> LiveRows:
@@ -92,17 +92,13 @@ def _rows(grid: BarGrid, first: int) -> LiveRows:
     part = grid.part(start)
     dates, symbols, values = compute_latest(part.closes, first - start)
     created = _rolling_maximum(part.known.max(axis=1), first - start)
-    keys = {
-        "event_time": part.times[dates],
-        "created_time": created[dates - (first - start)],
-        "symbol": pl.Series(np.array(part.symbols, dtype=object)[symbols], dtype=pl.String),
-    }
-    features = pl.from_numpy(values, schema=list(FEATURE_NAMES), orient="row")
-    rows = pl.DataFrame(keys).cast(dict.fromkeys(("event_time", "created_time"), UTC_TIME)).hstack(features)
+    names = tuple([part.symbols[place] for place in symbols.tolist()])
+    created_times = created[dates - (first - start)]
+    rows = RowMatrix.with_one_nan(part.times[dates], created_times, names, values)
     # The last place of each symbol: rows are in the order of dates.
     newest = symbols.size - 1 - np.unique(symbols[::-1], return_index=True)[1]
     wanted = EventRange(moment_of(grid.times[first]), moment_of(grid.times[-1]))
-    return LiveRows(wanted, rows, rows[newest])
+    return LiveRows(wanted, rows, rows.at(newest))
 
 
 def _rolling_maximum(values: Integers, first: int) -> Integers:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from mltrainer_feature.domain.errors import UnknownFeatureError, UnknownFeatureServiceError
@@ -33,16 +32,6 @@ class ValueKind(StrEnum):
     DOUBLE = "double_val"
     UNIX_TIMESTAMP = "unix_timestamp_val"
     OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineRow:
-    """The newest row of a symbol, over all views; `values` follow the stored columns."""
-
-    symbol: str
-    event_time: datetime
-    created_time: datetime
-    values: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
+import numpy as np
 import polars as pl
 from mltrainer_features import MAX_LOOK_BACK_BARS, bounded_history, compute_features, feature_names
 
+from mltrainer_feature.domain.bar_grid import Floats, Integers, integers
 from mltrainer_feature.domain.bars import UTC_TIME, Bars, newest_knowledge
 
 Rows: TypeAlias = pl.DataFrame
@@ -35,6 +37,54 @@ class EventRange:
 
     since: datetime
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RowMatrix:
+    """Rows as arrays: times in microseconds since 1970 UTC, and a line of values each, NaN where undefined.
+
+    Undefined values are one and the same NaN, so that equal rows are equal bytes.
+    """
+
+    event_times: Integers
+    created_times: Integers
+    symbols: tuple[str, ...]
+    values: Floats
+
+    @classmethod
+    def of(cls, rows: Rows) -> "RowMatrix":
+        """Lays rows out."""
+        values = np.array(rows[list(FEATURE_NAMES)].to_numpy(), dtype=np.float64, order="C")
+        event_times, created_times = integers(rows["event_time"]), integers(rows["created_time"])
+        return cls.with_one_nan(event_times, created_times, tuple(rows["symbol"].to_list()), values)
+
+    @classmethod
+    def with_one_nan(
+        cls, event_times: Integers, created_times: Integers, symbols: tuple[str, ...], values: Floats
+    ) -> "RowMatrix":
+        """Takes the arrays over; writes the same NaN wherever a value is none."""
+        values[np.isnan(values)] = np.nan
+        return cls(event_times, created_times, symbols, values)
+
+    def __len__(self) -> int:
+        """Counts the rows."""
+        return len(self.symbols)
+
+    def at(self, places: Integers) -> "RowMatrix":
+        """Keeps the rows at some places."""
+        symbols = tuple([self.symbols[place] for place in places.tolist()])
+        return RowMatrix(self.event_times[places], self.created_times[places], symbols, self.values[places])
+
+    def to_rows(self) -> Rows:
+        """Makes a frame of them; undefined values are null."""
+        keys = {
+            "event_time": self.event_times,
+            "created_time": self.created_times,
+            "symbol": pl.Series(self.symbols, dtype=pl.String),
+        }
+        features = pl.from_numpy(self.values, schema=list(FEATURE_NAMES), orient="row").fill_nan(None)
+        times = [pl.col("event_time", "created_time").cast(UTC_TIME)]
+        return pl.DataFrame(keys).with_columns(times).hstack(features)
 
 
 def compute_rows(bars: Bars, wanted: EventRange, decision_delay: timedelta) -> Rows:

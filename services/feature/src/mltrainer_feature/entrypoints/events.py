@@ -17,7 +17,6 @@ from mltrainer_feature.wire.events import to_received_bars
 
 # The bars of one close arrive within milliseconds; a transaction for each partition costs more than waiting.
 _GATHER_S = 0.005
-_MAX_GATHER_S = 0.03
 _log = structlog.get_logger()
 
 
@@ -26,6 +25,7 @@ class _Batch:
     """Bars of several partitions that share one transaction."""
 
     events: list[Event[BarClosed]] = field(default_factory=list)
+    started_s: float = 0.0
     is_taken: bool = False
     error: Exception | None = None
 
@@ -34,28 +34,28 @@ class OnBarsClosed:
     """Stores bars; batches that arrive while a transaction runs share the next one.
 
     A day's bars come from every partition at once, and most of the cost is by transaction, not by bar: so a
-    transaction waits `gather_s`, or as long as the last one took, for those that come a moment later. Nobody
-    returns before the transaction that holds its events has committed, so offsets follow effects as before.
+    transaction begins `gather_s` after its first bar at the earliest, for those that come a moment later.
+    Nobody returns before the transaction that holds its events has committed, so offsets follow effects.
     """
 
     def __init__(self, record_bars: RecordBarsHandler, gather_s: float = 0.0) -> None:
         self._record_bars = record_bars
         self._gather_s = gather_s
-        self._took_s = 0.0
         self._forming = _Batch()
         self._lock = asyncio.Lock()
 
     async def __call__(self, events: Sequence[Event[BarClosed]]) -> None:
         batch = self._forming
+        if not batch.events:
+            batch.started_s = time.perf_counter()
         batch.events.extend(events)
         async with self._lock:
             if not batch.is_taken:
-                if self._gather_s:
-                    await asyncio.sleep(min(max(self._gather_s, self._took_s), _MAX_GATHER_S))
+                waited_s = time.perf_counter() - batch.started_s
+                if waited_s < self._gather_s:
+                    await asyncio.sleep(self._gather_s - waited_s)
                 self._forming = _Batch()
-                started_s = time.perf_counter()
                 await self._record(batch)
-                self._took_s = time.perf_counter() - started_s
         if batch.error is not None:
             raise batch.error
 

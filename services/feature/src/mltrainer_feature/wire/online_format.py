@@ -8,7 +8,9 @@ import struct
 from collections.abc import Sequence
 
 import mmh3
+import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
 
 from mltrainer_feature.domain.online import Cell, ValueKind
 
@@ -83,6 +85,15 @@ def time_field(view: str) -> bytes:
 def double_cell(value: float) -> bytes:
     """Returns a number as a stored value; NaN is undefined."""
     return _DOUBLE.pack(_DOUBLE_TAG, value) if value == value else b""  # noqa: PLR0124 - NaN differs from itself
+
+
+def double_cells(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Returns numbers as stored values, by row, column and byte; NaN has to be emptied still."""
+    cells = np.empty((*values.shape, DOUBLE_BYTES), dtype=np.uint8)
+    cells[..., 0] = _DOUBLE_TAG[0]
+    numbers = np.ascontiguousarray(values, dtype="<f8")
+    cells[..., 1:] = numbers.view(np.uint8).reshape(*values.shape, DOUBLE_BYTES - 1)
+    return cells
 
 
 def read_double(cell: bytes) -> float:
