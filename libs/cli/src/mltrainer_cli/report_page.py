@@ -25,10 +25,16 @@ DEFINITIONS = {
     "log_loss": "Mean of -log of the probability that was given to what happened; 0.693 is a coin.",
     "brier": "Mean squared error of forecast probabilities; 0.25 is a coin.",
     "accuracy": "Share of directions that were forecast rightly.",
-    "auc": "Chance that a rising row was given a higher probability than a falling one; 0.5 is a coin.",
+    "auc": "Chance that a row with the event was given a higher probability than one without; 0.5 is a coin.",
     "sharpe": "Mean over standard deviation of the strategy's returns, per holding period.",
-    "max_drawdown": "Deepest fall of the sum of returns from its highest point.",
-    "turnover": "Share of the positions that changes from one holding period to the next.",
+    "net_sharpe": "The same after costs of 5 basis points of what is traded.",
+    "net_return": "Mean return after costs, per holding period.",
+    "drawdown": "Deepest fall of the sum of log returns from its highest point.",
+    "turnover": "What is bought and sold per holding period, as a share of the capital.",
+    "holdings": "1 / sum of squared weights, averaged over periods: as many equal positions weigh alike.",
+    "ndcg": "Gain of the first five of each date, discounted by place; 1 is the true order.",
+    "calibration_error": "Mean distance of forecast and observed rates over ten groups of rows.",
+    "event_rate": "Share of test rows with the event.",
 }
 _VERDICTS = {
     "EDGE": ("edge", "There is evidence of an edge"),
@@ -166,7 +172,12 @@ def _folds(result: "AttemptResult") -> dict[str, Any] | None:
         return None
     chosen = next((row for row in rows if row.chosen), rows[0])
     metric = next(
-        (name for name in ("r2", "rmse") if name in {it.name for it in chosen.folds[0].metrics}), ""
+        (
+            name
+            for name in ("r2", "rank_ic", "net_sharpe", "rmse")
+            if name in {it.name for it in chosen.folds[0].metrics}
+        ),
+        "",
     )
     lines = []
     for row in rows:

@@ -12,10 +12,9 @@ from mltrainer_trainer.domain.metrics import (
     qlike,
     r_squared,
     root_mean_squared_error,
-    score,
-    standard_errors,
     strategy_returns,
 )
+from mltrainer_trainer.domain.objectives import score, standard_errors
 
 
 def result_of(labels: list[float], predictions: list[float], date: list[int] | None = None) -> OutOfSample:

@@ -41,7 +41,12 @@ def submit(
     *,
     study: Annotated[str, typer.Option(help="Study; created on first use.")] = "",
     target: Annotated[
-        str, typer.Option(help="LOG_REALIZED_VARIANCE, EXCESS_RETURN or DIRECTION.", metavar="KIND")
+        str,
+        typer.Option(
+            help="LOG_REALIZED_VARIANCE, EXCESS_RETURN, DIRECTION, FORWARD_RANK, PORTFOLIO_RETURN, "
+            "VARIANCE_REGIME or TAIL_EVENT.",
+            metavar="KIND",
+        ),
     ] = "",
     horizon: Annotated[int | None, typer.Option(help="Bars ahead.")] = None,
     symbol: Annotated[list[str] | None, typer.Option(help="Repeatable; the universe.")] = None,

@@ -12,7 +12,7 @@ import polars as pl
 from mltrainer_features import TargetKind
 from mltrainer_models.canonical import canonical_digest
 
-from mltrainer_trainer.adapters.estimators import load_learner
+from mltrainer_trainer.adapters.estimators import load_any_learner
 from mltrainer_trainer.adapters.journal import Journal, JournaledFits
 from mltrainer_trainer.application.execute_attempt import Dataset, Outcome, Stages
 from mltrainer_trainer.domain.catalogue import Parameter, UnknownModelError, select_entries
@@ -88,9 +88,9 @@ class _Execution:
 
     def _load(self) -> LearnerFactory:
         if self.recall is None:
-            return load_learner
+            return load_any_learner
         results = JournaledFits(self.journal, self.recall.results)
-        return recalling(load_learner, replace(self.recall, results=results))
+        return recalling(load_any_learner, replace(self.recall, results=results))
 
     def _hooks(self) -> Hooks:
         charged = self.recall.charged_cpu_seconds if self.recall else time.process_time

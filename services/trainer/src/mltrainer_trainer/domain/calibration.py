@@ -25,3 +25,14 @@ def calibration_error(labels: Floats, probabilities: Floats) -> float:
     groups = [rows for rows in np.array_split(order, _BINS) if len(rows)]
     gaps = [len(rows) * abs(float(labels[rows].mean() - probabilities[rows].mean())) for rows in groups]
     return sum(gaps) / len(labels)
+
+
+def area_under_curve(labels: Floats, scores: Floats) -> float:
+    """Gives the chance that a row with label 1 has a higher score than one with label 0; ties count half."""
+    positive = labels > 0.5
+    count, others = int(positive.sum()), int((~positive).sum())
+    if not count or not others:
+        return 0.5
+    _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[group]
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from mltrainer_features import TargetKind
 from mltrainer_models import ArtifactError, ModelArtifact, load_predictor
 from mltrainer_models.artifact import DIAGNOSTICS_FILE
 from mltrainer_models.diagnostics import (
@@ -17,7 +16,8 @@ from mltrainer_models.diagnostics import (
 )
 
 from mltrainer_trainer.domain.inference import hac_mean
-from mltrainer_trainer.domain.metrics import OutOfSample, mean_by_date, strategy_returns
+from mltrainer_trainer.domain.metrics import OutOfSample, mean_by_date
+from mltrainer_trainer.domain.objectives import OBJECTIVES
 from mltrainer_trainer.domain.training import TrainingOutcome
 from mltrainer_trainer.domain.training_data import Floats, Integers, TrainingData
 
@@ -41,22 +41,24 @@ def with_diagnostics(outcome: TrainingOutcome, data: TrainingData, seed: int) ->
 def diagnose(data: TrainingData, tested: OutOfSample, artifact: ModelArtifact, seed: int) -> ModelDiagnostics:
     """Works out the figures of a model from what it predicted out of sample, and from its last fit."""
     kind, gains = _gains(data, tested)
+    objective = OBJECTIVES[data.target]
     return ModelDiagnostics(
         kind,
         gains,
-        _correlations(data, tested),
-        _calibration(tested, data.horizon_bars),
-        _importance(data, artifact, seed),
+        () if objective.holds_apart else _correlations(data, tested),
+        _calibration(tested, data.horizon_bars) if objective.forecasts else (),
+        _importance(data, artifact, seed) if objective.writes_forecasts else (),
     )
 
 
 def _gains(data: TrainingData, tested: OutOfSample) -> tuple[GainKind, tuple[Gain, ...]]:
     dates = np.unique(tested.date)
     days = np.unique(data.event_time)[dates] // _DAY_MICROSECONDS
-    if data.target == TargetKind.EXCESS_RETURN:
-        values, days = strategy_returns(tested, data.horizon_bars), days[:: data.horizon_bars]
-        return GainKind.STRATEGY_RETURN, _by_day(days, values)
-    difference = (tested.labels - tested.training_mean) ** 2 - tested.squared_errors
+    objective = OBJECTIVES[data.target]
+    if objective.gains is not None:
+        values = objective.gains(tested, data.horizon_bars)
+        return GainKind.STRATEGY_RETURN, _by_day(days[:: objective.overlap_bars(data.horizon_bars)], values)
+    difference = replace(tested, predictions=tested.training_mean).losses - tested.losses
     return GainKind.LOSS_DIFFERENCE, _by_day(days, mean_by_date(tested.date, difference))
 
 

@@ -13,6 +13,7 @@ from mltrainer_features import TargetKind
 
 from mltrainer_trainer.domain.inference import hac_mean
 from mltrainer_trainer.domain.metrics import sum_by_date
+from mltrainer_trainer.domain.objectives import OBJECTIVES, Blending
 from mltrainer_trainer.domain.training_data import Floats, Integers
 
 MAXIMUM_MEMBERS = 8
@@ -84,7 +85,7 @@ def build_ensemble(names: Sequence[str], rows: OutOfFold, target: TargetKind, ho
         weights, stacked = np.eye(count)[0], float(losses[order[0]])
     total = kept @ weights
     slope, level = 1.0, 0.0
-    if target == TargetKind.LOG_REALIZED_VARIANCE:
+    if OBJECTIVES[target].blending is Blending.LEVELLED:
         level = variance_level(rows.labels - total)
     else:
         slope = shrinkage_slope(rows.date, rows.labels - rows.centre, total - rows.centre, horizon_bars)

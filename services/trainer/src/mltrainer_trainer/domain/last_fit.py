@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from mltrainer_features import TargetKind
 from mltrainer_models import BlendModel, LibraryModel, ModelDescription, ModelTarget
 
 from mltrainer_trainer.domain.catalogue import Parameters
 from mltrainer_trainer.domain.learners import FittedModel
+from mltrainer_trainer.domain.objectives import OBJECTIVES
 from mltrainer_trainer.domain.search import Trial
 from mltrainer_trainer.domain.selection import Selection, name_of
 from mltrainer_trainer.domain.study import Study
@@ -35,7 +35,7 @@ def fit_last(study: Study, selection: Selection, feature_views: Mapping[str, str
         return _fit_one(study, selection.trial, feature_views)
     fits = {name_of(it): _fit_one(study, it, feature_views) for it in selection.members}
     ensemble, data = selection.ensemble, study.data
-    centre = 0.0 if data.target == TargetKind.EXCESS_RETURN else float(data.labels.mean())
+    centre = 0.0 if OBJECTIVES[data.target].centre_is_zero else float(data.labels.mean())
     parts = [fits[name].model for name in ensemble.weights]
     served = [part for part in parts if not isinstance(part, LibraryModel | BlendModel)]
     if len(served) < len(parts):
@@ -56,12 +56,11 @@ def fit_last(study: Study, selection: Selection, feature_views: Mapping[str, str
 def _fit_one(study: Study, trial: Trial, feature_views: Mapping[str, str]) -> LastFit:
     candidate, data = study.candidate(trial.catalogue_id), study.data
     fit = candidate.fit(data, np.arange(len(data)), trial.parameters, study.seed)
-    names = candidate.entry.columns(data.feature_names)
-    matrix = np.ascontiguousarray(data.matrix[:, data.columns(names)])
+    names, matrix = fit.inputs(data)
     seed = {"seed": study.seed} if candidate.entry.is_seeded else {}
     parameters = {**candidate.entry.fixed, **trial.parameters, **seed}
     description = _description(study, trial, names, parameters, feature_views)
-    return LastFit(fit.to_model(description), matrix, fit.predict(matrix))
+    return LastFit(fit.to_model(description), matrix, fit.predict(data, np.arange(len(data))))
 
 
 def _description(

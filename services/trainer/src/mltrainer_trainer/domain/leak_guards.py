@@ -1,15 +1,16 @@
 """Refuses a training whose data, folds or models know what they are tested on."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import sqrt
 
 import numpy as np
-from mltrainer_features import TargetKind
 
+from mltrainer_trainer.domain.catalogue import CatalogueEntry, Task
 from mltrainer_trainer.domain.errors import TrainerError
 from mltrainer_trainer.domain.metrics import average_ranks
+from mltrainer_trainer.domain.objectives import OBJECTIVES
 from mltrainer_trainer.domain.search import Candidate
 from mltrainer_trainer.domain.training_data import Floats, Integers, Rows, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
@@ -26,6 +27,22 @@ _SUGGESTIVE = 0.1
 # In standard errors, over dates: some 500 correlations are looked at.
 _FUTURE_T = 5.0
 _SHUFFLED_T = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """The last so many dates of the first so many symbols; of all where that is 0."""
+
+    dates: int
+    symbols: int = 0
+
+
+_SAMPLES: Mapping[Task, _Sample] = {
+    Task.VOLATILITY: _Sample(dates=750, symbols=2),
+    Task.FORECASTING: _Sample(dates=750, symbols=2),
+    Task.REGIME: _Sample(dates=500),
+    Task.PORTFOLIO: _Sample(dates=300),
+}
 
 
 class Leak(StrEnum):
@@ -79,8 +96,6 @@ class CandidateGuard:
         self._data = data
         self._inner = inner
         self._seed = seed
-        rows = np.concatenate([inner.train[-_TRAINING_ROWS:], inner.test[:_TEST_ROWS]])
-        self._shuffled = _with_shuffled_labels(data, rows, seed)
 
     def __call__(self, candidate: Candidate) -> None:
         """Looks at a model.
@@ -89,10 +104,22 @@ class CandidateGuard:
             LeakFoundError: TEST_ROWS_SEEN or SHUFFLED_LABELS_PREDICTED.
             TrialFailedError: It cannot be fitted.
         """
-        wanted = max(_TRAINING_ROWS, candidate.entry.min_rows)
-        fold = Fold(self._inner.train[-wanted:], self._inner.test[:_TEST_ROWS])
+        fold = self._fold(candidate.entry)
+        rows = np.concatenate([fold.train, fold.test])
         guard_test_rows(candidate, self._data, fold, self._seed)
-        guard_shuffled_labels(candidate, self._shuffled, fold, self._seed)
+        shuffled = _with_shuffled_labels(self._data, rows, self._seed)
+        guard_shuffled_labels(candidate, shuffled, fold, self._seed)
+
+    def _fold(self, entry: CatalogueEntry) -> Fold:
+        """Takes the last rows, or what a series or a table of dates takes to be learned."""
+        train, test, data = self._inner.train, self._inner.test, self._data
+        sample = _SAMPLES.get(entry.task)
+        if sample is None:
+            return Fold(train[-max(_TRAINING_ROWS, entry.min_rows) :], test[:_TEST_ROWS])
+        if sample.symbols:
+            codes = np.unique(data.symbol[train])[: sample.symbols]
+            train, test = (it[np.isin(data.symbol[it], codes)] for it in (train, test))
+        return Fold(train[data.date[train] > data.date[train[-1]] - sample.dates], test[:_TEST_ROWS])
 
 
 def guard_fold(data: TrainingData, fold: Fold) -> None:
@@ -185,9 +212,9 @@ def guard_shuffled_labels(candidate: Candidate, shuffled: TrainingData, fold: Fo
     Raises:
         LeakFoundError: SHUFFLED_LABELS_PREDICTED, with the model and its correlation.
     """
-    predictions = _predict(candidate, shuffled, fold, seed)
-    correlation = _correlation(predictions, shuffled.labels[fold.test])
-    if _t_statistic(correlation, len(predictions)) > _SHUFFLED_T:
+    result = candidate.test(shuffled, fold, candidate.entry.defaults, seed)
+    correlation = _correlation(result.predictions, result.labels)
+    if _t_statistic(correlation, len(result)) > _SHUFFLED_T:
         detail = f"{candidate.entry.id} predicts labels in random order (correlation {correlation:.2f})"
         raise LeakFoundError(Leak.SHUFFLED_LABELS_PREDICTED, detail)
 
@@ -212,7 +239,7 @@ def _with_shuffled_labels(data: TrainingData, rows: Rows, seed: int) -> Training
 def _additive(data: TrainingData, rows: Integers) -> Floats:
     """Turns labels into sums over bars."""
     labels = data.labels[rows]
-    return np.exp(labels) if data.target == TargetKind.LOG_REALIZED_VARIANCE else labels
+    return np.exp(labels) if OBJECTIVES[data.target].is_log_variance else labels
 
 
 def _correlation(left: Floats, right: Floats) -> float:

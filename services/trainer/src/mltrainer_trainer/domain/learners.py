@@ -10,7 +10,7 @@ from mltrainer_trainer.domain.catalogue import CatalogueEntry, Parameters
 from mltrainer_trainer.domain.errors import TrainerError
 from mltrainer_trainer.domain.training_data import Floats, Integers
 
-FittedModel = LinearModel | TreesModel | LayersModel
+FittedModel = LinearModel | TreesModel | LayersModel | LibraryModel
 
 
 class LearnerUnavailableError(TrainerError):

@@ -39,6 +39,26 @@ def fit_mean(request: FitRequest) -> LinearFit:
     return _constant(request.matrix.shape[1], float(request.labels.mean()))
 
 
+def fit_column(request: FitRequest) -> LinearFit:
+    """Says what its only column says, or the opposite."""
+    nothing, one = np.zeros(1), np.ones(1)
+    return LinearFit(LinearModel(_UNDESCRIBED, nothing, one, one * _number(request, "sign"), 0.0))
+
+
+def fit_standard(request: FitRequest) -> LinearFit:
+    """Says by how many standard deviations its columns lie above their means, on average."""
+    mean, scale = request.matrix.mean(axis=0), request.matrix.std(axis=0)
+    shares = np.full(len(mean), 1 / len(mean))
+    return LinearFit(LinearModel(_UNDESCRIBED, mean, np.where(scale > 0, scale, 1.0), shares, 0.0))
+
+
+def fit_equal_weights(request: FitRequest) -> LinearFit:
+    """Weighs every asset alike."""
+    width = request.matrix.shape[1]
+    weights = np.full(width, 1 / width)
+    return LinearFit(LinearModel(_UNDESCRIBED, np.zeros(width), np.ones(width), weights, 0.0))
+
+
 def fit_persistence(request: FitRequest) -> LinearFit:
     """Predicts that the mean daily variance of the last month goes on for the horizon."""
     one = np.ones(1)

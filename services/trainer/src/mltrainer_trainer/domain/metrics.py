@@ -20,8 +20,8 @@ def squared_errors(result: "OutOfSample") -> Floats:
 class OutOfSample:
     """Predictions for test rows, with the mean label of the training rows behind each of them.
 
-    Without `symbol` nothing is known of turnover and costs. `loss` gives a number per row; models are compared
-    by its mean over the rows of each date.
+    Without `symbol` nothing is known of turnover and costs. `loss` gives a number per row; models are
+    compared by its mean over the rows of each date.
     """
 
     date: Integers

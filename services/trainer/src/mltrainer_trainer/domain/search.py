@@ -6,21 +6,21 @@ from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
-from mltrainer_features import TargetKind
 
-from mltrainer_trainer.domain.catalogue import CatalogueEntry, Parameter, Parameters, Task
+from mltrainer_trainer.domain.catalogue import CatalogueEntry, Parameter, Parameters
 from mltrainer_trainer.domain.errors import TrainerError
 from mltrainer_trainer.domain.learners import (
     BadTrainingInputError,
-    Fit,
     FitFailedError,
-    FitRequest,
     Learner,
     LearnerFactory,
     LearnerUnavailableError,
 )
 from mltrainer_trainer.domain.metrics import OutOfSample
-from mltrainer_trainer.domain.training_data import Floats, Rows, TrainingData
+from mltrainer_trainer.domain.objectives import OBJECTIVES
+from mltrainer_trainer.domain.panel_fits import PanelFit, Settings
+from mltrainer_trainer.domain.readings import READINGS
+from mltrainer_trainer.domain.training_data import Rows, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
 
 TRAINING_BARS = "training_bars"
@@ -172,7 +172,7 @@ class Candidate:
     entry: CatalogueEntry
     learner: Learner
 
-    def fit(self, data: TrainingData, rows: Rows, parameters: Parameters, seed: int) -> Fit:
+    def fit(self, data: TrainingData, rows: Rows, parameters: Parameters, seed: int) -> PanelFit:
         """Fits on some rows of the columns the model reads, the latest `training_bars` dates of them.
 
         Raises:
@@ -181,13 +181,11 @@ class Candidate:
         settings = {**self.entry.fixed, **parameters}
         rows = latest_rows(data, rows, settings.pop(TRAINING_BARS, 0))
         labels = data.labels[rows]
-        if data.target == TargetKind.DIRECTION and len(np.unique(labels)) < 2 and not self.entry.is_baseline:
+        if OBJECTIVES[data.target].has_classes and len(np.unique(labels)) < 2 and not self.entry.is_baseline:
             detail = f"all {len(labels)} training labels are {labels[0]:g}"
             raise TrialFailedError(self.entry.id, TrialFailure.CLASS_MISSING, detail)
-        groups = data.date[rows] if self.entry.task is Task.RANKING else None
-        matrix = self._matrix(data, rows)
-        request = FitRequest(matrix, labels, settings, data.horizon_bars, seed, groups)
-        return self._attempted(lambda: self.learner(request))
+        read = READINGS[self.entry.task]
+        return self._attempted(lambda: read(self.entry, self.learner, data, rows, Settings(settings, seed)))
 
     def test(self, data: TrainingData, fold: Fold, parameters: Parameters, seed: int) -> OutOfSample:
         """Fits on the training rows of a fold and predicts its test rows.
@@ -196,20 +194,17 @@ class Candidate:
             TrialFailedError: it cannot, or a prediction is not finite.
         """
         fit = self.fit(data, fold.train, parameters, seed)
-        matrix = self._matrix(data, fold.test)
-        predictions = self._attempted(lambda: fit.predict(matrix))
+        objective = OBJECTIVES[data.target]
+        rows = apart(data, fold.test) if objective.holds_apart else fold.test
+        predictions = self._attempted(lambda: fit.predict(data, rows))
         broken = int((~np.isfinite(predictions)).sum())
         if broken:
             detail = f"{broken} of {len(predictions)} predictions are not finite"
             raise TrialFailedError(self.entry.id, TrialFailure.DIVERGED, detail)
-        mean = np.full(len(fold.test), data.labels[fold.train].mean())
-        rows = fold.test
-        return OutOfSample(data.date[rows], data.labels[rows], predictions, mean, data.symbol[rows])
-
-    def _matrix(self, data: TrainingData, rows: Rows) -> Floats:
-        columns = data.columns(self.entry.columns(data.feature_names))
-        matrix = data.matrix[rows]
-        return matrix if len(columns) == matrix.shape[1] else np.ascontiguousarray(matrix[:, columns])
+        mean = np.full(len(rows), data.labels[fold.train].mean())
+        return OutOfSample(
+            data.date[rows], data.labels[rows], predictions, mean, data.symbol[rows], objective.loss
+        )
 
     def _attempted(self, step: Callable[[], _T]) -> _T:
         try:
@@ -228,6 +223,12 @@ class Candidate:
             # Libraries raise what they like; the study goes on without the trial.
             detail = f"{type(error).__name__}: {error}"[:_LONGEST_DETAIL]
             raise TrialFailedError(self.entry.id, TrialFailure.RAISED, detail) from error
+
+
+def apart(data: TrainingData, rows: Rows) -> Rows:
+    """Keeps the rows of every so many-th date as labels are long."""
+    kept: Rows = rows[data.date[rows] % data.horizon_bars == 0]
+    return kept
 
 
 def latest_rows(data: TrainingData, rows: Rows, bars: Parameter) -> Rows:

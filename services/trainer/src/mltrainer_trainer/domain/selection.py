@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from mltrainer_features import TargetKind
 from mltrainer_models import canonical_digest
 
 from mltrainer_trainer.domain.catalogue import Parameter
 from mltrainer_trainer.domain.ensembles import MAXIMUM_MEMBERS, Ensemble, OutOfFold, build_ensemble
-from mltrainer_trainer.domain.metrics import OutOfSample, joined, score
+from mltrainer_trainer.domain.metrics import OutOfSample, joined
+from mltrainer_trainer.domain.objectives import OBJECTIVES, Blending, score
 from mltrainer_trainer.domain.search import TRAINING_BARS, Trial, TrialState
 from mltrainer_trainer.domain.study import SearchBudget, Study, monthly_losses
 from mltrainer_trainer.domain.training_data import DataProblemError, Floats, TrainingData
@@ -43,22 +43,24 @@ def select(study: Study, budget: SearchBudget) -> Selection:
     """Chooses by validation rows alone.
 
     A baseline is chosen where no other model does better, or where nothing the others say of returns differs
-    from chance.
+    from chance. Models that are not served row by row are not combined; one of them is chosen where it does
+    better alone.
 
     Raises:
         DataProblemError: no trial was completed.
     """
-    baselines, models = study.ranking(baselines=True), _affordable(study, budget)
-    if not models and not baselines:
+    alone = _alone(study)
+    models = _affordable(study, budget)
+    if not models and not alone:
         details = "; ".join(f"{it.catalogue_id}: {it.detail}" for it in study.trials)
         raise DataProblemError(f"no model could be fitted: {details}", "MODEL_DIVERGED")
     if not models:
-        return Selection(baselines[0], (baselines[0],))
+        return Selection(alone[0], (alone[0],))
     rows = _out_of_fold(study, models)
     names = [name_of(it) for it in models]
     ensemble = build_ensemble(names, rows, study.data.target, study.data.horizon_bars)
-    if baselines and (ensemble.slope == 0.0 or baselines[0].objective <= ensemble.objective):
-        return Selection(baselines[0], (baselines[0],))
+    if alone and (ensemble.slope == 0.0 or alone[0].objective <= ensemble.objective):
+        return Selection(alone[0], (alone[0],))
     members = tuple(it for it in models if name_of(it) in ensemble.weights)
     if ensemble.is_plain:
         return Selection(members[0], members)
@@ -69,17 +71,23 @@ def select(study: Study, budget: SearchBudget) -> Selection:
 
 def centre_of(data: TrainingData, fold: Fold) -> float:
     """Says what predictions of a fold are shrunk towards: zero for excess returns, else the training mean."""
-    if data.target == TargetKind.EXCESS_RETURN:
+    if OBJECTIVES[data.target].centre_is_zero:
         return 0.0
     return float(data.labels[fold.train].mean())
 
 
+def _alone(study: Study) -> list[Trial]:
+    """Ranks what is taken as it is: baselines, and models that cannot be combined."""
+    others = [it for it in study.ranking(baselines=False) if not _is_combined(study, it)]
+    return sorted([*study.ranking(baselines=True), *others], key=lambda it: it.objective)
+
+
 def _affordable(study: Study, budget: SearchBudget) -> list[Trial]:
     """Takes the best model, and further ones to combine with it, within what is left of the budget."""
-    ranked = study.ranking(baselines=False)
-    if not ranked or not _is_served(study, ranked[0]):
-        return ranked[:1]
-    others = [it for one in ranked for it in study.champions(one.catalogue_id) if _is_served(study, it)]
+    ranked = [it for it in study.ranking(baselines=False) if _is_combined(study, it)]
+    if not ranked:
+        return []
+    others = [it for one in ranked for it in study.champions(one.catalogue_id)]
     chosen = ranked[:1]
     left = (
         budget.cpu_seconds - study.spent_cpu_seconds() - study.fit_cpu_seconds(ranked[0]) * budget.test_fits
@@ -92,8 +100,9 @@ def _affordable(study: Study, budget: SearchBudget) -> list[Trial]:
     return chosen
 
 
-def _is_served(study: Study, trial: Trial) -> bool:
-    return study.candidate(trial.catalogue_id).entry.serves_row_by_row
+def _is_combined(study: Study, trial: Trial) -> bool:
+    blends = OBJECTIVES[study.data.target].blending is not Blending.NONE
+    return blends and study.candidate(trial.catalogue_id).entry.serves_row_by_row
 
 
 def _out_of_fold(study: Study, models: Sequence[Trial]) -> OutOfFold:

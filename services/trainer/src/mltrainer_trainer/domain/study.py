@@ -9,7 +9,8 @@ from mltrainer_models import canonical_digest
 
 from mltrainer_trainer.domain.catalogue import CatalogueEntry, Choice, CostClass, Parameters
 from mltrainer_trainer.domain.inference import hac_mean
-from mltrainer_trainer.domain.metrics import OutOfSample, joined, score
+from mltrainer_trainer.domain.metrics import OutOfSample, joined
+from mltrainer_trainer.domain.objectives import score
 from mltrainer_trainer.domain.sampling import Observation, Sampler
 from mltrainer_trainer.domain.search import (
     TRAINING_BARS,
@@ -247,7 +248,7 @@ class Study:
         result = joined(parts)
         return replace(
             trial,
-            objective=float(result.squared_errors.mean()),
+            objective=float(result.losses.mean()),
             metrics=score(result, self.data.target, self.data.horizon_bars),
             cpu_seconds=cpu_seconds,
             monthly_losses=monthly_losses(self.months(), result),
@@ -276,9 +277,9 @@ class Study:
 
 
 def monthly_losses(months: Integers, result: OutOfSample) -> tuple[MonthlyLoss, ...]:
-    """Averages squared errors over the rows of each month; `months` are those of the dates."""
+    """Averages losses over the rows of each month; `months` are those of the dates."""
     present, numbers = np.unique(months[result.date], return_inverse=True)
-    losses: Floats = np.bincount(numbers, weights=result.squared_errors) / np.bincount(numbers)
+    losses: Floats = np.bincount(numbers, weights=result.losses) / np.bincount(numbers)
     return tuple(MonthlyLoss(int(month), float(loss)) for month, loss in zip(present, losses, strict=True))
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mltrainer_trainer.domain.ensembles import Ensemble
-from mltrainer_trainer.domain.metrics import OutOfSample, joined, score, standard_errors
+from mltrainer_trainer.domain.metrics import OutOfSample, joined
+from mltrainer_trainer.domain.objectives import score, standard_errors
 from mltrainer_trainer.domain.search import (
     Candidate,
     Hooks,

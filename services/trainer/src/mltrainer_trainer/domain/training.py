@@ -70,7 +70,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrainingOutcome:
-    """What a training arrives at; the leaderboard is sorted by squared error, best first."""
+    """What a training arrives at; the leaderboard is sorted by loss, best first."""
 
     chosen: Trial
     leaderboard: tuple[LeaderboardEntry, ...]
@@ -119,7 +119,7 @@ def execute_training(
     tested = _best_of_each(everything)
     return TrainingOutcome(
         chosen=selection.trial,
-        leaderboard=tuple(sorted((test.entry for test in tested.values()), key=_loss)),
+        leaderboard=tuple(test.entry for test in sorted(tested.values(), key=_loss)),
         verdict=_judge(plan, study, selection, tested),
         artifact=_pack(plan, study, selection, tested[selection.trial.catalogue_id].result),
         trials=tuple(study.trials),
@@ -131,8 +131,8 @@ def execute_training(
     )
 
 
-def _loss(entry: LeaderboardEntry) -> float:
-    return entry.metrics["rmse"]
+def _loss(tested: Tested) -> float:
+    return float(tested.result.losses.mean())
 
 
 def _cut(plan: TrainingPlan, data: TrainingData) -> tuple[tuple[Fold, ...], tuple[Fold, ...]]:
@@ -208,11 +208,11 @@ def _pack(plan: TrainingPlan, study: Study, selection: Selection, tested: OutOfS
 
 
 def summarise_losses(data: TrainingData, tested: OutOfSample) -> ModelEvaluation:
-    """Averages squared errors over the rows of each UTC day."""
+    """Averages losses over the rows of each UTC day."""
     row_days = np.unique(data.event_time)[tested.date] // _DAY_MICROSECONDS
     days, numbers = np.unique(row_days, return_inverse=True)
     rows = np.bincount(numbers)
-    losses = np.bincount(numbers, weights=tested.squared_errors) / rows
+    losses = np.bincount(numbers, weights=tested.losses) / rows
     starts, ends = data.event_time // _DAY_MICROSECONDS, data.label_end_time // _DAY_MICROSECONDS
     known = np.unique(np.concatenate([starts, ends]))
     reach = int((np.searchsorted(known, ends) - np.searchsorted(known, starts)).max())

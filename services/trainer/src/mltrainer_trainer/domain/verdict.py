@@ -9,6 +9,7 @@ from mltrainer_features import TargetKind
 
 from mltrainer_trainer.domain.inference import MeanEstimate, deflate_p_value, hac_mean
 from mltrainer_trainer.domain.metrics import OutOfSample, mean_by_date, strategy_returns
+from mltrainer_trainer.domain.objectives import OBJECTIVES
 from mltrainer_trainer.domain.overfitting import BLOCK_COUNT, backtest_overfitting
 from mltrainer_trainer.domain.search import MonthlyLoss, Trial, TrialState
 from mltrainer_trainer.domain.sharpe import deflated_sharpe
@@ -88,7 +89,7 @@ class StudyRecord:
 class Verdict:
     """The conclusion and the numbers behind it.
 
-    `improvement` is by how much the squared error per date is below that of `baseline`; `p_value` is
+    `improvement` is by how much the loss per date is below that of `baseline`; `p_value` is
     deflated by `trial_count`. `deflated_sharpe` is set for returns only. `overfitting` is the probability
     that what the study finds best is below its median on other months; it informs and does not decide.
     """
@@ -130,24 +131,26 @@ def judge(
 ) -> Verdict:
     """Compares the chosen model with the strongest baseline on the same test rows.
 
-    The test is one-sided on the difference of mean squared errors per date, with standard errors that allow
-    for overlapping labels, and its p-value is raised to what the best of all tries of the study shows by
-    chance. For excess returns the model must also, as a strategy, survive the deflated Sharpe ratio, over the
-    Sharpe ratios of all tries as far as they are known. With fewer than 40 non-overlapping periods nothing is
-    concluded.
+    The test is one-sided on the difference of mean losses per date (squared errors where the objective
+    declares nothing else), with standard errors that allow for overlapping labels, and its p-value is raised
+    to what the best of all tries of the study shows by chance. For excess returns the model must also, as a
+    strategy, survive the deflated Sharpe ratio, over the Sharpe ratios of all tries as far as they are known.
+    With fewer than 40 non-overlapping periods nothing is concluded.
     """
     present = [name for name in sorted(baselines) if name in results]
-    periods = len(np.unique(results[chosen].date)) // horizon_bars
-    baseline = min(present, key=lambda name: float(results[name].squared_errors.mean()), default="")
+    objective = OBJECTIVES[target]
+    overlap_bars = objective.overlap_bars(horizon_bars)
+    periods = len(np.unique(results[chosen].date)) // overlap_bars
+    baseline = min(present, key=lambda name: float(results[name].losses.mean()), default="")
     overfitting = record.overfitting()
     undecided = _without_test(chosen, baseline, baselines, periods)
     if undecided is not None:
         return Verdict(*undecided, chosen, baseline, record.trial_count, periods, overfitting=overfitting)
-    difference = results[baseline].squared_errors - results[chosen].squared_errors
-    improvement = hac_mean(mean_by_date(results[chosen].date, difference), horizon_bars - 1)
+    difference = results[baseline].losses - results[chosen].losses
+    improvement = hac_mean(mean_by_date(results[chosen].date, difference), overlap_bars - 1)
     p_value = deflate_p_value(improvement.p_value, record.trial_count)
     sharpe = None
-    if target == TargetKind.EXCESS_RETURN:
+    if objective.needs_sharpe:
         sharpe = deflated_sharpe(
             strategy_returns(results[chosen], horizon_bars), record.sharpe_ratios, record.trial_count
         )

@@ -6,7 +6,7 @@ The libraries are imported when a learner is first asked for, so that listing th
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from mltrainer_models import ModelArtifact, read_library_model
+from mltrainer_models import LibraryModel, ModelArtifact, read_library_model
 
 from mltrainer_trainer.adapters.estimators import boosters, forecasting, sequences
 from mltrainer_trainer.adapters.estimators.batch import BatchLibrary, CheckedBatchLearner, restore_checked
@@ -25,7 +25,17 @@ from mltrainer_trainer.domain import linear_learners
 from mltrainer_trainer.domain.catalogue import CatalogueEntry, installing
 from mltrainer_trainer.domain.learners import BatchLearner, BatchPredictor, Learner, LearnerUnavailableError
 
-__all__ = ["load_batch_learner", "load_batch_predictor", "load_learner", "unavailable_reason"]
+__all__ = [
+    "BatchRestorer",
+    "batch_restorer",
+    "load_any_learner",
+    "load_batch_learner",
+    "load_batch_predictor",
+    "load_learner",
+    "unavailable_reason",
+]
+
+BatchRestorer = Callable[[LibraryModel], BatchPredictor]
 
 _ADAPTERS: Mapping[str, Callable[[CatalogueEntry, Any], Learner]] = {
     "sklearn-linear": LinearLearner,
@@ -91,6 +101,15 @@ def load_batch_learner(entry: CatalogueEntry) -> BatchLearner:
     return CheckedBatchLearner(entry, _BATCH_ADAPTERS[entry.adapter](entry))
 
 
+def load_any_learner(entry: CatalogueEntry) -> Learner:
+    """Finds the code of an entry, however it is served.
+
+    Raises:
+        LearnerUnavailableError: a library is missing or does not load.
+    """
+    return load_learner(entry) if entry.serves_row_by_row else load_batch_learner(entry)
+
+
 def load_batch_predictor(
     artifact: ModelArtifact | Mapping[str, bytes], entry: CatalogueEntry
 ) -> BatchPredictor:
@@ -101,8 +120,18 @@ def load_batch_predictor(
         LearnerUnavailableError: its library is missing or does not load.
     """
     model = read_library_model(artifact, entry.id, frozenset(entry.state_types))
+    return batch_restorer(entry)(model)
+
+
+def batch_restorer(entry: CatalogueEntry) -> BatchRestorer:
+    """Finds what turns a state of an entry into what predicts.
+
+    Raises:
+        LearnerUnavailableError: its library is missing or does not load.
+    """
     _code(entry)
-    return restore_checked(entry, _BATCH_ADAPTERS[entry.adapter](entry), model)
+    library = _BATCH_ADAPTERS[entry.adapter](entry)
+    return lambda model: restore_checked(entry, library, model)
 
 
 def _code(entry: CatalogueEntry) -> Any:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from mltrainer_features import TargetKind
+
 from mltrainer_trainer.domain.catalogue.entry import (
     CATALOGUE_EXTRA,
     ArtifactFormat,
@@ -14,6 +16,14 @@ from mltrainer_trainer.domain.catalogue.entry import (
 )
 
 Space = Mapping[str, UniformRange]
+_FEATURES = (
+    "return_5",
+    "log_variance_1",
+    "log_variance_5",
+    "log_variance_22",
+    "log_variance_66",
+    "drawdown_66",
+)
 
 
 def _anomaly(
@@ -34,7 +44,8 @@ def _anomaly(
     return CatalogueEntry(
         id=name,
         family=family,
-        target_kinds=(),
+        target_kinds=(TargetKind.TAIL_EVENT,),
+        features=_FEATURES,
         import_path=path,
         fixed=fixed or {},
         defaults=defaults or {},

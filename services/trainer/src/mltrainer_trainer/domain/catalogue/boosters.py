@@ -21,7 +21,7 @@ Space = Mapping[str, UniformRange]
 _TARGETS: Mapping[Task, tuple[TargetKind, ...]] = {
     Task.REGRESSION: ALL_TARGETS,
     Task.CLASSIFICATION: (TargetKind.DIRECTION,),
-    Task.RANKING: (),
+    Task.RANKING: (TargetKind.FORWARD_RANK,),
 }
 _RATE = UniformRange(0.02, 0.2, log_scale=True)
 _PENALTY = UniformRange(1e-3, 100.0, log_scale=True)

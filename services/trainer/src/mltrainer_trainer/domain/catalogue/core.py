@@ -4,19 +4,52 @@ from mltrainer_features import TargetKind
 
 from mltrainer_trainer.domain.catalogue.entry import (
     ALL_TARGETS,
+    MARKET_STATE,
     RETURN_TARGETS,
     VOLATILITY_TARGETS,
     ArtifactFormat,
     CatalogueEntry,
     CostClass,
+    Task,
     UniformRange,
 )
 
 _LINEAR = "mltrainer_trainer.domain.linear_learners"
 
+
+def _order_by(name: str, feature: str, sign: float) -> CatalogueEntry:
+    return CatalogueEntry(
+        name,
+        "baseline",
+        (TargetKind.FORWARD_RANK,),
+        f"{_LINEAR}:fit_column",
+        fixed={"sign": sign},
+        features=(feature,),
+        is_baseline=True,
+    )
+
+
+def _untaught(name: str, task: Task, target: TargetKind, code: str, *features: str) -> CatalogueEntry:
+    return CatalogueEntry(
+        name, "baseline", (target,), f"{_LINEAR}:{code}", features=features, is_baseline=True, task=task
+    )
+
+
 CORE: tuple[CatalogueEntry, ...] = (
     CatalogueEntry("zero", "baseline", (TargetKind.EXCESS_RETURN,), f"{_LINEAR}:fit_zero", is_baseline=True),
     CatalogueEntry("mean", "baseline", RETURN_TARGETS, f"{_LINEAR}:fit_mean", is_baseline=True),
+    CatalogueEntry(
+        "no-order", "baseline", (TargetKind.FORWARD_RANK,), f"{_LINEAR}:fit_mean", is_baseline=True
+    ),
+    _order_by("reversal", "return_5", -1.0),
+    _order_by("momentum", "momentum_252_22", 1.0),
+    _untaught("one-over-n", Task.PORTFOLIO, TargetKind.PORTFOLIO_RETURN, "fit_equal_weights", "return_1"),
+    _untaught("one-state", Task.REGIME, TargetKind.VARIANCE_REGIME, "fit_zero", *MARKET_STATE[:1]),
+    _untaught("variance-level", Task.REGIME, TargetKind.VARIANCE_REGIME, "fit_standard", *MARKET_STATE[1:]),
+    CatalogueEntry(
+        "event-rate", "baseline", (TargetKind.TAIL_EVENT,), f"{_LINEAR}:fit_mean", is_baseline=True
+    ),
+    _untaught("last-move", Task.ANOMALY, TargetKind.TAIL_EVENT, "fit_standard", "log_variance_1"),
     CatalogueEntry(
         "persistence",
         "baseline",
@@ -33,6 +66,16 @@ CORE: tuple[CatalogueEntry, ...] = (
         fixed={"alpha": 0.0},
         features=("log_variance_1", "log_variance_5", "log_variance_22"),
         is_baseline=True,
+    ),
+    CatalogueEntry(
+        "rank-ridge",
+        "linear-rankers",
+        (TargetKind.FORWARD_RANK,),
+        f"{_LINEAR}:fit_ridge",
+        defaults={"alpha": 1e-2},
+        search_space={"alpha": UniformRange(1e-4, 10.0, log_scale=True)},
+        cost_class=CostClass.CHEAP,
+        task=Task.RANKING,
     ),
     CatalogueEntry(
         "ridge",

@@ -15,6 +15,8 @@ VOLATILITY_TARGETS = (TargetKind.LOG_REALIZED_VARIANCE,)
 RETURN_TARGETS = (TargetKind.EXCESS_RETURN, TargetKind.DIRECTION)
 ALL_TARGETS = (*VOLATILITY_TARGETS, *RETURN_TARGETS)
 CATALOGUE_EXTRA = "catalogue"
+MARKET_STATE = ("average_log_variance_5", "average_log_variance_22")
+"""What models of regimes read: the same for all symbols of a date."""
 
 
 class CostClass(StrEnum):

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from mltrainer_features import TargetKind
+
 from mltrainer_trainer.domain.catalogue.entry import (
     CATALOGUE_EXTRA,
     ArtifactFormat,
@@ -32,7 +34,7 @@ def _forecast(
     return CatalogueEntry(
         id=name,
         family=family,
-        target_kinds=(),
+        target_kinds=(TargetKind.LOG_REALIZED_VARIANCE, TargetKind.EXCESS_RETURN),
         import_path=path,
         fixed=fixed or {},
         defaults=defaults or {},

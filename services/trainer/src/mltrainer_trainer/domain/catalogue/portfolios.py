@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from mltrainer_features import TargetKind
+
 from mltrainer_trainer.domain.catalogue.entry import (
     CATALOGUE_EXTRA,
     CatalogueEntry,
@@ -24,7 +26,8 @@ def _portfolio(
     return CatalogueEntry(
         id=name,
         family="portfolios",
-        target_kinds=(),
+        target_kinds=(TargetKind.PORTFOLIO_RETURN,),
+        features=("return_1",),
         import_path=f"skfolio.optimization:{class_name}",
         fixed=fixed or {},
         defaults=defaults or {},

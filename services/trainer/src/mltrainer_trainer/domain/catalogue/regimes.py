@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 
+from mltrainer_features import TargetKind
+
 from mltrainer_trainer.domain.catalogue.entry import (
     CATALOGUE_EXTRA,
+    MARKET_STATE,
     ArtifactFormat,
     CatalogueEntry,
     Choice,
@@ -31,7 +34,8 @@ def _cluster(
     return CatalogueEntry(
         id=name,
         family="clusters",
-        target_kinds=(),
+        target_kinds=(TargetKind.VARIANCE_REGIME,),
+        features=MARKET_STATE,
         import_path=f"sklearn.{path}",
         fixed=fixed or {},
         defaults=defaults or {},
@@ -61,7 +65,8 @@ def _sequence(
     return CatalogueEntry(
         id=name,
         family=family,
-        target_kinds=(),
+        target_kinds=(TargetKind.VARIANCE_REGIME,),
+        features=MARKET_STATE,
         import_path=path,
         fixed=fixed or {},
         defaults=defaults or {},

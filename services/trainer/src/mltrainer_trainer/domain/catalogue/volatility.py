@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from mltrainer_trainer.domain.catalogue.entry import (
     CATALOGUE_EXTRA,
+    VOLATILITY_TARGETS,
     ArtifactFormat,
     CatalogueEntry,
     CostClass,
@@ -26,8 +27,9 @@ def _volatility(
     return CatalogueEntry(
         id=name,
         family="volatility",
-        target_kinds=(),
+        target_kinds=VOLATILITY_TARGETS,
         import_path=f"arch.univariate:{volatility}",
+        features=("return_1",),
         fixed={"volatility": volatility, "law": law, "mean": mean, **(fixed or {})},
         defaults=defaults or {},
         search_space=space or {},
