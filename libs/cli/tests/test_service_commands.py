@@ -117,6 +117,17 @@ def test_features_without_values_say_so(capsys: pytest.CaptureFixture[str]) -> N
     assert rows == []
 
 
+def test_features_are_computed_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    views = _ask(capsys, "features", "on-demand")
+    values = _ask(
+        capsys, "features", "get", "QQ", "--feature", "trade_context:variance_slope", "--allow-stale"
+    )
+
+    assert [view["name"] for view in views] == ["trade_context"]
+    assert [value["status"] for value in values] == ["NOT_FOUND"]
+    assert run(["features", "on-demand"]) == ExitCode.OK
+
+
 def test_a_request_without_a_broker_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["train", "submit", "--study", "vol5", "--model", "ridge", "--symbol", "AAPL"])
 

@@ -39,13 +39,26 @@ from mltrainer_features.definitions import (
     resolve_views,
     view_digest,
 )
+from mltrainer_features.expressions import InvalidExpressionError, parse_expression
 from mltrainer_features.labels import LABEL_SCHEMA, TargetKind, compute_labels
+from mltrainer_features.on_demand import (
+    ON_DEMAND_VIEWS,
+    STORED_REFERENCES,
+    OnDemandFeature,
+    OnDemandView,
+    evaluate_on_demand,
+    on_demand_digest,
+    on_demand_features,
+    with_on_demand,
+)
 
 __all__ = [
     "ALWAYS_OPEN",
     "BAR_SCHEMA",
     "LABEL_SCHEMA",
     "MAX_LOOK_BACK_BARS",
+    "ON_DEMAND_VIEWS",
+    "STORED_REFERENCES",
     "VIEWS",
     "BarProblem",
     "BarProblemReason",
@@ -54,6 +67,9 @@ __all__ = [
     "FeatureError",
     "FeatureView",
     "InvalidBarsError",
+    "InvalidExpressionError",
+    "OnDemandFeature",
+    "OnDemandView",
     "Readiness",
     "SessionProblem",
     "TargetKind",
@@ -65,11 +81,16 @@ __all__ = [
     "compute_labels",
     "compute_latest",
     "cross_section_readiness",
+    "evaluate_on_demand",
     "feature_names",
     "find_bar_problems",
     "first_problem",
+    "on_demand_digest",
+    "on_demand_features",
+    "parse_expression",
     "resolve_views",
     "split_bars",
     "trading_calendar",
     "view_digest",
+    "with_on_demand",
 ]

@@ -42,6 +42,28 @@ def list_views(data: DataOption, output: OutputOption = Output.TABLE) -> None:
     print_rows(rows, _COLUMNS, output)
 
 
+@app.command("on-demand")
+def on_demand(data: DataOption, output: OutputOption = Output.TABLE) -> None:
+    """List the features that are computed when they are read, and what a request has to bring."""
+    from mltrainer.feature.v1.feature_service_pb2 import ListOnDemandFeatureViewsRequest
+
+    request = ListOnDemandFeatureViewsRequest()
+    found = to_json(call(data, lambda client: client.feature.ListOnDemandFeatureViews(request)))["views"]
+    if output is Output.JSON:
+        print_json(found)
+        return
+    rows = [
+        one["feature"]
+        | one
+        | {"name": f"{view['name']}:{one['feature']['name']}", "version": view["version"]}
+        for view in found
+        for one in view["features"]
+    ]
+    brought = [field | {"view": view["name"]} for view in found for field in view["request_fields"]]
+    print_rows(rows, ("name", "version", "unit", "expression", "description"), output)
+    print_rows(brought, ("view", "name", "unit", "description"), output)
+
+
 @app.command()
 def get(
     data: DataOption,

@@ -13,6 +13,7 @@ from mltrainer_feature.application.import_bars import ImportBarsHandler
 from mltrainer_feature.application.queries import Queries
 from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, ReplayRefusedBarsHandler
 from mltrainer_feature.application.skew import CompareServedVectorsHandler
+from mltrainer_feature.wire.on_demand import on_demand_views
 from mltrainer_feature.wire.resources import (
     from_dataset,
     from_import,
@@ -88,6 +89,12 @@ class FeatureApi(FeatureServiceServicer):
         return service_pb2.ListFeatureViewsResponse(
             feature_views=map(from_view, page.items), next_page_token=page.next_token
         )
+
+    async def ListOnDemandFeatureViews(
+        self, request: service_pb2.ListOnDemandFeatureViewsRequest, context: _Context
+    ) -> service_pb2.ListOnDemandFeatureViewsResponse:
+        """Lists views whose features are computed when they are read."""
+        return on_demand_views()
 
     async def ListFeatureRows(
         self, request: service_pb2.ListFeatureRowsRequest, context: _Context

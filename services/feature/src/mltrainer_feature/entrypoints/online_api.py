@@ -15,6 +15,7 @@ from mltrainer_feature.wire.online_batches import (
     read_response,
     stream_response,
     to_keys,
+    to_numbers,
     to_rows,
     to_values,
 )
@@ -37,8 +38,9 @@ class OnlineFeatureApi:
         plan = self._plan(request.query)
         values, row_count = to_values(request.query, plan)
         keys = to_keys(plan, values, 0, row_count)
+        numbers = to_numbers(request.query, plan, row_count)
         answer = await self._read_online(plan.plan, keys, row_count, MAX_BATCH_VALUES)
-        return read_response(to_rows(plan, answer))
+        return read_response(to_rows(plan, answer, numbers))
 
     async def stream_features(
         self, request: online_pb2.StreamFeaturesRequest, _context: Any
@@ -46,12 +48,14 @@ class OnlineFeatureApi:
         """Returns rows part by part, each as it is when its turn comes."""
         plan = self._plan(request.query)
         values, row_count = to_values(request.query, plan)
+        numbers = to_numbers(request.query, plan, row_count)
         size = max(1, _PART_VALUES // len(plan.plan.columns))
         for first in range(0, row_count, size):
             count = min(size, row_count - first)
             keys = to_keys(plan, values, first, count)
             answer = await self._read_online(plan.plan, keys, count, MAX_BATCH_VALUES)
-            yield stream_response(to_rows(plan, answer), first, count)
+            part = {name: column[first : first + count] for name, column in numbers.items()}
+            yield stream_response(to_rows(plan, answer, part), first, count)
 
     def _plan(self, query: online_pb2.OnlineQuery) -> BatchPlan:
         return self._plans.get(batch_plan_key(query), lambda schema: make_batch_plan(query, schema))

@@ -4,17 +4,29 @@ Answers are spliced from the bytes that the store keeps: each value is a `feast.
 reply. Building and serializing a message of a thousand values takes longer than the whole read may.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as field_of
 from typing import Any
 
+import numpy as np
+
+from mltrainer_feature.application.on_demand import (
+    ComputedColumn,
+    Selection,
+    compute,
+    request_values,
+    select,
+)
 from mltrainer_feature.application.online_plans import PlannedColumn, ReadPlan, plan_read
 from mltrainer_feature.application.read_online import OnlineAnswer, ViewRows
+from mltrainer_feature.domain.bar_grid import Floats
 from mltrainer_feature.domain.errors import InvalidRequestError, UnknownEntityError, Violation
-from mltrainer_feature.domain.online import Cell, FeatureStatus, OnlineFeature, OnlineSchema, ValueKind
+from mltrainer_feature.domain.online import Cell, FeatureStatus, OnlineSchema, ValueKind
 from mltrainer_feature.wire.feast_stubs import serving_pb2
-from mltrainer_feature.wire.online_format import DOUBLE_BYTES, time_cell
+from mltrainer_feature.wire.online_format import DOUBLE_BYTES, double_cell, time_cell
 from mltrainer_feature.wire.online_keys import row_keys
+from mltrainer_feature.wire.online_numbers import READERS
 from mltrainer_feature.wire.protobuf_bytes import LENGTHS, field, varint
 
 _METADATA, _RESULT = 1, 2
@@ -24,16 +36,21 @@ _VALUE, _STATUSES, _TIME = b"\x0a", b"\x12", b"\x1a"
 _DOUBLE = _VALUE + LENGTHS[DOUBLE_BYTES]
 _DOUBLES = frozenset({DOUBLE_BYTES})
 _RESULT_TAG = b"\x12"
+_NUMBERS = frozenset({"double_val", "float_val", "int32_val", "int64_val"})
 
 
 @dataclass(frozen=True, slots=True)
 class FeastPlan:
-    """A plan, and what its answers begin with: the names of the features, as a part of the metadata."""
+    """A plan, and what its answers begin with: the names of the features, as a part of the metadata.
+
+    `selection` is None where every feature that is asked for is stored.
+    """
 
     plan: ReadPlan
     names: bytes
     known_keys: frozenset[str]
     needed_keys: frozenset[str]
+    selection: Selection | None = None
 
 
 def plan_key(request: Any) -> tuple[str, bytes, bool]:
@@ -49,8 +66,10 @@ def make_plan(request: Any, schema: OnlineSchema) -> FeastPlan:
         UnknownFeatureError, UnknownFeatureServiceError: A name stands for nothing.
     """
     service = request.feature_service
-    features = schema.service(service) if service else schema.select(list(request.features.val))
-    names = [_name(feature, is_full=request.full_feature_names) for feature in features]
+    selection = None if service else select(list(request.features.val), schema)
+    features = selection.stored if selection else schema.service(service)
+    outputs = selection.names() if selection else [(one.view.name, one.name) for one in features]
+    names = [f"{view}__{name}" if request.full_feature_names else name for view, name in outputs]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidRequestError(
@@ -59,20 +78,22 @@ def make_plan(request: Any, schema: OnlineSchema) -> FeastPlan:
     plan = plan_read(features)
     needed = frozenset(key.name for group in plan.groups for key in group.join_keys)
     encoded = b"".join(field(1, name.encode()) for name in names)
-    return FeastPlan(plan, encoded, schema.join_keys | needed, needed)
-
-
-def _name(feature: OnlineFeature, *, is_full: bool) -> str:
-    return f"{feature.view.name}__{feature.name}" if is_full else feature.name
+    if selection is None or not selection.computed:
+        return FeastPlan(plan, encoded, schema.join_keys | needed, needed)
+    return FeastPlan(plan, encoded, schema.join_keys | needed | selection.request_fields, needed, selection)
 
 
 @dataclass(frozen=True, slots=True)
 class FeastRead:
-    """The entities of a request: the keys of each group of the plan, and the columns that are repeated."""
+    """The entities of a request: the keys of each group of the plan, and the columns that are repeated.
+
+    `numbers` are what on-demand features need of the request.
+    """
 
     keys: list[list[bytes]]
     row_count: int
     entities: list[tuple[str, bytes]]
+    numbers: dict[str, Floats] = field_of(default_factory=dict)
 
 
 def to_read(request: Any, plan: FeastPlan) -> FeastRead:
@@ -102,7 +123,26 @@ def to_read(request: Any, plan: FeastPlan) -> FeastRead:
     }
     keys = [row_keys(group, values, row_count) for group in plan.plan.groups]
     echoed = [(name, column.SerializeToString()) for name, (column, _) in columns.items()]
-    return FeastRead(keys, row_count, echoed)
+    return FeastRead(keys, row_count, echoed, _numbers(request, plan.selection, row_count))
+
+
+def _numbers(request: Any, selection: Selection | None, row_count: int) -> dict[str, Floats]:
+    if selection is None:
+        return {}
+    given: dict[str, Floats] = {}
+    for name in selection.request_fields:
+        # Feast's clients send them as entities or in a map of their own.
+        columns = request.request_context if name in request.request_context else request.entities
+        if name in columns:
+            given[name] = np.array([_number(name, value) for value in columns[name].val], dtype=np.float64)
+    return request_values(given, selection.request_fields, row_count, "request_context")
+
+
+def _number(name: str, value: Any) -> float:
+    kind = value.WhichOneof("val")
+    if kind not in _NUMBERS:
+        raise InvalidRequestError([Violation(f"request_context[{name}]", "give numbers")])
+    return float(getattr(value, kind))
 
 
 def _values(name: str, kind: ValueKind, values: Any) -> list[Any]:
@@ -128,8 +168,16 @@ def to_response(plan: FeastPlan, read: FeastRead, answer: OnlineAnswer) -> bytes
         parts.append(field(_RESULT, values + _entity_tail(answer)))
     made = {id(rows): _View(rows) for rows in answer.views}
     views = [made[id(rows)] for rows in answer.views]
-    for column in answer.plan.columns:
-        views[column.view].write(parts, answer, column)
+    if plan.selection is None:
+        for column in answer.plan.columns:
+            views[column.view].write(parts, answer, column)
+    else:
+        for output in plan.selection.outputs:
+            if isinstance(output, ComputedColumn):
+                parts.append(field(_RESULT, _encode_computed(output, answer, read.numbers)))
+            else:
+                column = answer.plan.columns[output]
+                views[column.view].write(parts, answer, column)
     parts.append(_STATUS)
     return b"".join(parts)
 
@@ -183,6 +231,15 @@ def _encode_values(cells: Sequence[Cell], statuses: bytes) -> bytes:
         size = len(value)
         parts += (_VALUE, LENGTHS[size] if size < 128 else varint(size), value)
     return b"".join(parts)
+
+
+def _encode_computed(column: ComputedColumn, answer: OnlineAnswer, numbers: Mapping[str, Floats]) -> bytes:
+    computed = compute(column, answer, numbers, READERS)
+    cells: list[Cell] = [
+        None if np.isnan(value) else double_cell(value) for value in computed.values.tolist()
+    ]
+    times = [None if time_us is None else time_cell(time_us) for time_us in computed.times_us]
+    return _encode_values(cells, computed.statuses) + _tail(computed.statuses, b"".join(map(_time, times)))
 
 
 def serving_info(version: str) -> bytes:

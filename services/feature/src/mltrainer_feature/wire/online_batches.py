@@ -4,14 +4,24 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from mltrainer.feature.v1 import online_service_pb2 as online_pb2
 
+from mltrainer_feature.application.on_demand import (
+    ComputedColumn,
+    Selection,
+    compute,
+    request_values,
+    select,
+)
 from mltrainer_feature.application.online_plans import PlannedColumn, ReadPlan, plan_read
 from mltrainer_feature.application.read_online import OnlineAnswer
+from mltrainer_feature.domain.bar_grid import Floats
 from mltrainer_feature.domain.errors import InvalidRequestError, UnknownEntityError, Violation
 from mltrainer_feature.domain.online import JoinKey, OnlineSchema, ValueKind
 from mltrainer_feature.wire.online_format import StoredTimes
 from mltrainer_feature.wire.online_keys import row_keys
+from mltrainer_feature.wire.online_numbers import READERS
 from mltrainer_feature.wire.protobuf_bytes import field, varint
 
 MAX_ENTITIES = 100_000
@@ -23,12 +33,16 @@ _READ_TIMES = StoredTimes()
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """A plan, the encoded names of its columns, and the join keys that may and must be given."""
+    """A plan, the encoded names of its columns, and the join keys that may and must be given.
+
+    `selection` is None where every feature that is asked for is stored.
+    """
 
     plan: ReadPlan
     names: tuple[bytes, ...]
     known_keys: frozenset[str]
     needed_keys: Mapping[str, JoinKey]
+    selection: Selection | None = None
 
 
 def batch_plan_key(query: online_pb2.OnlineQuery) -> tuple[str, tuple[str, ...]]:
@@ -44,15 +58,19 @@ def make_batch_plan(query: online_pb2.OnlineQuery, schema: OnlineSchema) -> Batc
         UnknownFeatureError, UnknownFeatureServiceError: A name stands for nothing.
     """
     service = query.feature_service
-    features = schema.service(service) if service else schema.select(list(query.features))
+    selection = None if service else select(list(query.features), schema)
+    features = selection.stored if selection else schema.service(service)
     texts = [feature for feature in features if feature.kind is not ValueKind.DOUBLE]
     if texts:
         name = f"{texts[0].view.name}:{texts[0].name}"
         raise InvalidRequestError([Violation("features", f"{name} is no double: read it through Feast's")])
     plan = plan_read(features)
-    names = tuple(field(1, f"{feature.view.name}:{feature.name}".encode()) for feature in features)
+    outputs = selection.names() if selection else [(one.view.name, one.name) for one in features]
+    names = tuple(field(1, f"{view}:{name}".encode()) for view, name in outputs)
     needed = {key.name: key for group in plan.groups for key in group.join_keys}
-    return BatchPlan(plan, names, schema.join_keys | needed.keys(), needed)
+    if selection is None or not selection.computed:
+        return BatchPlan(plan, names, schema.join_keys | needed.keys(), needed)
+    return BatchPlan(plan, names, schema.join_keys | needed.keys(), needed, selection)
 
 
 def to_values(query: online_pb2.OnlineQuery, plan: BatchPlan) -> tuple[dict[str, Sequence[object]], int]:
@@ -91,6 +109,18 @@ def _values(query: online_pb2.OnlineQuery, key: JoinKey) -> Sequence[object]:
     return numbers
 
 
+def to_numbers(query: online_pb2.OnlineQuery, plan: BatchPlan, row_count: int) -> dict[str, Floats]:
+    """Reads the numbers that on-demand features need of the request.
+
+    Raises:
+        InvalidRequestError: A field is missing, or has another number of values than there are entities.
+    """
+    if plan.selection is None:
+        return {}
+    given = {name: np.array(values.values) for name, values in query.request_values.items()}
+    return request_values(given, plan.selection.request_fields, row_count, "request_values")
+
+
 def to_keys(
     plan: BatchPlan, values: Mapping[str, Sequence[object]], first: int, count: int
 ) -> list[list[bytes]]:
@@ -99,15 +129,15 @@ def to_keys(
     return [row_keys(group, part, count) for group in plan.plan.groups]
 
 
-def to_rows(plan: BatchPlan, answer: OnlineAnswer) -> bytes:
-    """Writes an answer as `OnlineRows`.
+def to_rows(plan: BatchPlan, answer: OnlineAnswer, numbers: Mapping[str, Floats] | None = None) -> bytes:
+    """Writes an answer as `OnlineRows`; `numbers` of the request are those of its rows.
 
     Raises:
         InvalidRequestError: The store keeps something else than doubles.
     """
     parts = [
-        field(1, _column(name, answer, column))
-        for name, column in zip(plan.names, plan.plan.columns, strict=True)
+        field(1, _output(name, answer, column, numbers or {}))
+        for name, column in zip(plan.names, _outputs(plan), strict=True)
     ]
     for planned, rows in zip(plan.plan.views, answer.views, strict=True):
         times = online_pb2.OnlineTimes(
@@ -116,6 +146,24 @@ def to_rows(plan: BatchPlan, answer: OnlineAnswer) -> bytes:
         )
         parts.append(field(2, times.SerializeToString()))
     return b"".join(parts)
+
+
+def _outputs(plan: BatchPlan) -> Sequence[PlannedColumn | ComputedColumn]:
+    if plan.selection is None:
+        return plan.plan.columns
+    return [
+        output if isinstance(output, ComputedColumn) else plan.plan.columns[output]
+        for output in plan.selection.outputs
+    ]
+
+
+def _output(
+    name: bytes, answer: OnlineAnswer, column: PlannedColumn | ComputedColumn, numbers: Mapping[str, Floats]
+) -> bytes:
+    if isinstance(column, PlannedColumn):
+        return _column(name, answer, column)
+    computed = compute(column, answer, numbers, READERS)
+    return name + field(2, computed.values.tobytes()) + field(3, computed.statuses)
 
 
 def _column(name: bytes, answer: OnlineAnswer, column: PlannedColumn) -> bytes:

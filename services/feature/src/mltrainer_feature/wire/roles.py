@@ -16,6 +16,7 @@ ROLES = RoleTable(
         f"{_SERVICE}/CancelDataset": _WRITERS,
         f"{_SERVICE}/GetFeatureView": READERS,
         f"{_SERVICE}/ListFeatureViews": READERS,
+        f"{_SERVICE}/ListOnDemandFeatureViews": READERS,
         f"{_SERVICE}/ListFeatureRows": READERS,
         f"{_SERVICE}/ImportBars": _WRITERS,
         f"{_SERVICE}/GetBarImport": READERS,

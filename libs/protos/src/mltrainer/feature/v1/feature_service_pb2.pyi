@@ -688,3 +688,124 @@ class ServedDifference(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServedDifference: _TypeAlias = ServedDifference  # noqa: Y015
+
+@_typing.final
+class ListOnDemandFeatureViewsRequest(_message.Message):
+    """Request of ListOnDemandFeatureViews."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOnDemandFeatureViewsRequest: _TypeAlias = ListOnDemandFeatureViewsRequest  # noqa: Y015
+
+@_typing.final
+class ListOnDemandFeatureViewsResponse(_message.Message):
+    """Every view whose features are computed when they are read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnDemandFeatureView]:
+        """The views, by name."""
+
+    def __init__(
+        self,
+        *,
+        views: _abc.Iterable[Global___OnDemandFeatureView] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOnDemandFeatureViewsResponse: _TypeAlias = ListOnDemandFeatureViewsResponse  # noqa: Y015
+
+@_typing.final
+class OnDemandFeatureView(_message.Message):
+    """Features computed from stored ones and from numbers of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DEFINITION_DIGEST_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELDS_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`{feature_view}`, as reads name it."""
+    version: _builtins.int
+    """Version of the definition; counts up from 1 when the definition changes."""
+    definition_digest: _builtins.str
+    """sha256 of the canonical definition, in hexadecimal."""
+    description: _builtins.str
+    """What it is for."""
+    @_builtins.property
+    def request_fields(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Feature]:
+        """Numbers that a request brings, one for each entity."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnDemandFeature]:
+        """Features in column order."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        definition_digest: _builtins.str = ...,
+        description: _builtins.str = ...,
+        request_fields: _abc.Iterable[_resources_pb2.Feature] | None = ...,
+        features: _abc.Iterable[Global___OnDemandFeature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_digest", b"definition_digest", "description", b"description", "features", b"features", "name", b"name", "request_fields", b"request_fields", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnDemandFeatureView: _TypeAlias = OnDemandFeatureView  # noqa: Y015
+
+@_typing.final
+class OnDemandFeature(_message.Message):
+    """A feature computed when it is read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
+    expression: _builtins.str
+    """Formula over stored features and request fields, by their names."""
+    @_builtins.property
+    def feature(self) -> _resources_pb2.Feature:
+        """Name, unit and meaning."""
+
+    @_builtins.property
+    def reads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stored features it reads, `{feature_view}:{feature}`."""
+
+    def __init__(
+        self,
+        *,
+        feature: _resources_pb2.Feature | None = ...,
+        expression: _builtins.str = ...,
+        reads: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "feature", b"feature", "reads", b"reads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnDemandFeature: _TypeAlias = OnDemandFeature  # noqa: Y015

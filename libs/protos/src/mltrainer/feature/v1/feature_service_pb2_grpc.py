@@ -66,6 +66,11 @@ class FeatureServiceStub:
                 request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureViewsRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureViewsResponse.FromString,
                 _registered_method=True)
+        self.ListOnDemandFeatureViews = channel.unary_unary(
+                '/mltrainer.feature.v1.FeatureService/ListOnDemandFeatureViews',
+                request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsResponse.FromString,
+                _registered_method=True)
         self.ListFeatureRows = channel.unary_unary(
                 '/mltrainer.feature.v1.FeatureService/ListFeatureRows',
                 request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureRowsRequest.SerializeToString,
@@ -145,6 +150,13 @@ class FeatureServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOnDemandFeatureViews(self, request, context):
+        """Lists views whose features are computed when they are read, by name; all of them at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListFeatureRows(self, request, context):
         """Returns rows of one symbol as they were known at a time, oldest first.
         """
@@ -219,6 +231,11 @@ def add_FeatureServiceServicer_to_server(servicer, server):
                     servicer.ListFeatureViews,
                     request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureViewsRequest.FromString,
                     response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureViewsResponse.SerializeToString,
+            ),
+            'ListOnDemandFeatureViews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOnDemandFeatureViews,
+                    request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsRequest.FromString,
+                    response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsResponse.SerializeToString,
             ),
             'ListFeatureRows': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFeatureRows,
@@ -414,6 +431,33 @@ class FeatureService:
             '/mltrainer.feature.v1.FeatureService/ListFeatureViews',
             mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureViewsRequest.SerializeToString,
             mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureViewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOnDemandFeatureViews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.feature.v1.FeatureService/ListOnDemandFeatureViews',
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsRequest.SerializeToString,
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsResponse.FromString,
             options,
             channel_credentials,
             insecure,

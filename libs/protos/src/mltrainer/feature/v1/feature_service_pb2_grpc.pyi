@@ -48,6 +48,8 @@ class FeatureServiceStub:
     """Returns a feature view. Errors: NOT_FOUND."""
     ListFeatureViews: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureViewsRequest, _feature_service_pb2.ListFeatureViewsResponse]
     """Lists feature views by name."""
+    ListOnDemandFeatureViews: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ListOnDemandFeatureViewsRequest, _feature_service_pb2.ListOnDemandFeatureViewsResponse]
+    """Lists views whose features are computed when they are read, by name; all of them at once."""
     ListFeatureRows: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureRowsRequest, _feature_service_pb2.ListFeatureRowsResponse]
     """Returns rows of one symbol as they were known at a time, oldest first."""
     ImportBars: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ImportBarsRequest, _resources_pb2.BarImport]
@@ -80,6 +82,8 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     """Returns a feature view. Errors: NOT_FOUND."""
     ListFeatureViews: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureViewsRequest, _feature_service_pb2.ListFeatureViewsResponse]  # type: ignore[assignment]
     """Lists feature views by name."""
+    ListOnDemandFeatureViews: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ListOnDemandFeatureViewsRequest, _feature_service_pb2.ListOnDemandFeatureViewsResponse]  # type: ignore[assignment]
+    """Lists views whose features are computed when they are read, by name; all of them at once."""
     ListFeatureRows: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureRowsRequest, _feature_service_pb2.ListFeatureRowsResponse]  # type: ignore[assignment]
     """Returns rows of one symbol as they were known at a time, oldest first."""
     ImportBars: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ImportBarsRequest, _resources_pb2.BarImport]  # type: ignore[assignment]
@@ -145,6 +149,14 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feature_service_pb2.ListFeatureViewsResponse, _abc.Awaitable[_feature_service_pb2.ListFeatureViewsResponse]]:
         """Lists feature views by name."""
+
+    @_abc_1.abstractmethod
+    def ListOnDemandFeatureViews(
+        self,
+        request: _feature_service_pb2.ListOnDemandFeatureViewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.ListOnDemandFeatureViewsResponse, _abc.Awaitable[_feature_service_pb2.ListOnDemandFeatureViewsResponse]]:
+        """Lists views whose features are computed when they are read, by name; all of them at once."""
 
     @_abc_1.abstractmethod
     def ListFeatureRows(

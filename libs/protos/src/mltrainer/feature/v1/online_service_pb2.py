@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)mltrainer/feature/v1/online_service.proto\x12\x14mltrainer.feature.v1\"\xd0\x01\n\x0bOnlineQuery\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\t\x12\x41\n\x08\x65ntities\x18\x03 \x03(\x0b\x32/.mltrainer.feature.v1.OnlineQuery.EntitiesEntry\x1aS\n\rEntitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".mltrainer.feature.v1.EntityValues:\x02\x38\x01\".\n\x0c\x45ntityValues\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x0f\n\x07numbers\x18\x02 \x03(\x03\"s\n\nOnlineRows\x12\x33\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\".mltrainer.feature.v1.OnlineColumn\x12\x30\n\x05times\x18\x02 \x03(\x0b\x32!.mltrainer.feature.v1.OnlineTimes\"f\n\x0cOnlineColumn\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\x12\x35\n\x08statuses\x18\x03 \x03(\x0e\x32#.mltrainer.feature.v1.FeatureStatus\";\n\x0bOnlineTimes\x12\x14\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\t\x12\x16\n\x0e\x65vent_times_us\x18\x02 \x03(\x03\"G\n\x13ReadFeaturesRequest\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.mltrainer.feature.v1.OnlineQuery\"F\n\x14ReadFeaturesResponse\x12.\n\x04rows\x18\x01 \x01(\x0b\x32 .mltrainer.feature.v1.OnlineRows\"I\n\x15StreamFeaturesRequest\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.mltrainer.feature.v1.OnlineQuery\"n\n\x16StreamFeaturesResponse\x12.\n\x04rows\x18\x01 \x01(\x0b\x32 .mltrainer.feature.v1.OnlineRows\x12\x11\n\tfirst_row\x18\x02 \x01(\x03\x12\x11\n\trow_count\x18\x03 \x01(\x03*\xac\x01\n\rFeatureStatus\x12\x1e\n\x1a\x46\x45\x41TURE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_PRESENT\x10\x01\x12\x1d\n\x19\x46\x45\x41TURE_STATUS_NULL_VALUE\x10\x02\x12\x1c\n\x18\x46\x45\x41TURE_STATUS_NOT_FOUND\x10\x03\x12\"\n\x1e\x46\x45\x41TURE_STATUS_OUTSIDE_MAX_AGE\x10\x04\x32\xec\x01\n\x14OnlineFeatureService\x12\x65\n\x0cReadFeatures\x12).mltrainer.feature.v1.ReadFeaturesRequest\x1a*.mltrainer.feature.v1.ReadFeaturesResponse\x12m\n\x0eStreamFeatures\x12+.mltrainer.feature.v1.StreamFeaturesRequest\x1a,.mltrainer.feature.v1.StreamFeaturesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)mltrainer/feature/v1/online_service.proto\x12\x14mltrainer.feature.v1\"\xf9\x02\n\x0bOnlineQuery\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\t\x12\x41\n\x08\x65ntities\x18\x03 \x03(\x0b\x32/.mltrainer.feature.v1.OnlineQuery.EntitiesEntry\x12L\n\x0erequest_values\x18\x04 \x03(\x0b\x32\x34.mltrainer.feature.v1.OnlineQuery.RequestValuesEntry\x1aS\n\rEntitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x05value\x18\x02 \x01(\x0b\x32\".mltrainer.feature.v1.EntityValues:\x02\x38\x01\x1aY\n\x12RequestValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x32\n\x05value\x18\x02 \x01(\x0b\x32#.mltrainer.feature.v1.RequestValues:\x02\x38\x01\".\n\x0c\x45ntityValues\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x0f\n\x07numbers\x18\x02 \x03(\x03\"\x1f\n\rRequestValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\"s\n\nOnlineRows\x12\x33\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\".mltrainer.feature.v1.OnlineColumn\x12\x30\n\x05times\x18\x02 \x03(\x0b\x32!.mltrainer.feature.v1.OnlineTimes\"f\n\x0cOnlineColumn\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\x12\x35\n\x08statuses\x18\x03 \x03(\x0e\x32#.mltrainer.feature.v1.FeatureStatus\";\n\x0bOnlineTimes\x12\x14\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\t\x12\x16\n\x0e\x65vent_times_us\x18\x02 \x03(\x03\"G\n\x13ReadFeaturesRequest\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.mltrainer.feature.v1.OnlineQuery\"F\n\x14ReadFeaturesResponse\x12.\n\x04rows\x18\x01 \x01(\x0b\x32 .mltrainer.feature.v1.OnlineRows\"I\n\x15StreamFeaturesRequest\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.mltrainer.feature.v1.OnlineQuery\"n\n\x16StreamFeaturesResponse\x12.\n\x04rows\x18\x01 \x01(\x0b\x32 .mltrainer.feature.v1.OnlineRows\x12\x11\n\tfirst_row\x18\x02 \x01(\x03\x12\x11\n\trow_count\x18\x03 \x01(\x03*\xac\x01\n\rFeatureStatus\x12\x1e\n\x1a\x46\x45\x41TURE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_PRESENT\x10\x01\x12\x1d\n\x19\x46\x45\x41TURE_STATUS_NULL_VALUE\x10\x02\x12\x1c\n\x18\x46\x45\x41TURE_STATUS_NOT_FOUND\x10\x03\x12\"\n\x1e\x46\x45\x41TURE_STATUS_OUTSIDE_MAX_AGE\x10\x04\x32\xec\x01\n\x14OnlineFeatureService\x12\x65\n\x0cReadFeatures\x12).mltrainer.feature.v1.ReadFeaturesRequest\x1a*.mltrainer.feature.v1.ReadFeaturesResponse\x12m\n\x0eStreamFeatures\x12+.mltrainer.feature.v1.StreamFeaturesRequest\x1a,.mltrainer.feature.v1.StreamFeaturesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ONLINEQUERY_ENTITIESENTRY']._loaded_options = None
   _globals['_ONLINEQUERY_ENTITIESENTRY']._serialized_options = b'8\001'
-  _globals['_FEATURESTATUS']._serialized_start=941
-  _globals['_FEATURESTATUS']._serialized_end=1113
+  _globals['_ONLINEQUERY_REQUESTVALUESENTRY']._loaded_options = None
+  _globals['_ONLINEQUERY_REQUESTVALUESENTRY']._serialized_options = b'8\001'
+  _globals['_FEATURESTATUS']._serialized_start=1143
+  _globals['_FEATURESTATUS']._serialized_end=1315
   _globals['_ONLINEQUERY']._serialized_start=68
-  _globals['_ONLINEQUERY']._serialized_end=276
-  _globals['_ONLINEQUERY_ENTITIESENTRY']._serialized_start=193
-  _globals['_ONLINEQUERY_ENTITIESENTRY']._serialized_end=276
-  _globals['_ENTITYVALUES']._serialized_start=278
-  _globals['_ENTITYVALUES']._serialized_end=324
-  _globals['_ONLINEROWS']._serialized_start=326
-  _globals['_ONLINEROWS']._serialized_end=441
-  _globals['_ONLINECOLUMN']._serialized_start=443
-  _globals['_ONLINECOLUMN']._serialized_end=545
-  _globals['_ONLINETIMES']._serialized_start=547
-  _globals['_ONLINETIMES']._serialized_end=606
-  _globals['_READFEATURESREQUEST']._serialized_start=608
-  _globals['_READFEATURESREQUEST']._serialized_end=679
-  _globals['_READFEATURESRESPONSE']._serialized_start=681
-  _globals['_READFEATURESRESPONSE']._serialized_end=751
-  _globals['_STREAMFEATURESREQUEST']._serialized_start=753
-  _globals['_STREAMFEATURESREQUEST']._serialized_end=826
-  _globals['_STREAMFEATURESRESPONSE']._serialized_start=828
-  _globals['_STREAMFEATURESRESPONSE']._serialized_end=938
-  _globals['_ONLINEFEATURESERVICE']._serialized_start=1116
-  _globals['_ONLINEFEATURESERVICE']._serialized_end=1352
+  _globals['_ONLINEQUERY']._serialized_end=445
+  _globals['_ONLINEQUERY_ENTITIESENTRY']._serialized_start=271
+  _globals['_ONLINEQUERY_ENTITIESENTRY']._serialized_end=354
+  _globals['_ONLINEQUERY_REQUESTVALUESENTRY']._serialized_start=356
+  _globals['_ONLINEQUERY_REQUESTVALUESENTRY']._serialized_end=445
+  _globals['_ENTITYVALUES']._serialized_start=447
+  _globals['_ENTITYVALUES']._serialized_end=493
+  _globals['_REQUESTVALUES']._serialized_start=495
+  _globals['_REQUESTVALUES']._serialized_end=526
+  _globals['_ONLINEROWS']._serialized_start=528
+  _globals['_ONLINEROWS']._serialized_end=643
+  _globals['_ONLINECOLUMN']._serialized_start=645
+  _globals['_ONLINECOLUMN']._serialized_end=747
+  _globals['_ONLINETIMES']._serialized_start=749
+  _globals['_ONLINETIMES']._serialized_end=808
+  _globals['_READFEATURESREQUEST']._serialized_start=810
+  _globals['_READFEATURESREQUEST']._serialized_end=881
+  _globals['_READFEATURESRESPONSE']._serialized_start=883
+  _globals['_READFEATURESRESPONSE']._serialized_end=953
+  _globals['_STREAMFEATURESREQUEST']._serialized_start=955
+  _globals['_STREAMFEATURESREQUEST']._serialized_end=1028
+  _globals['_STREAMFEATURESRESPONSE']._serialized_start=1030
+  _globals['_STREAMFEATURESRESPONSE']._serialized_end=1140
+  _globals['_ONLINEFEATURESERVICE']._serialized_start=1318
+  _globals['_ONLINEFEATURESERVICE']._serialized_end=1554
 # @@protoc_insertion_point(module_scope)

@@ -78,9 +78,31 @@ class OnlineQuery(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RequestValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___RequestValues: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___RequestValues | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FEATURES_FIELD_NUMBER: _builtins.int
     FEATURE_SERVICE_FIELD_NUMBER: _builtins.int
     ENTITIES_FIELD_NUMBER: _builtins.int
+    REQUEST_VALUES_FIELD_NUMBER: _builtins.int
     feature_service: _builtins.str
     """A named list of features."""
     @_builtins.property
@@ -91,16 +113,21 @@ class OnlineQuery(_message.Message):
     def entities(self) -> _containers.MessageMap[_builtins.str, Global___EntityValues]:
         """Values of each join key, all of the same number, such as `symbol`."""
 
+    @_builtins.property
+    def request_values(self) -> _containers.MessageMap[_builtins.str, Global___RequestValues]:
+        """Numbers that on-demand features read, by request field, one for each entity."""
+
     def __init__(
         self,
         *,
         features: _abc.Iterable[_builtins.str] | None = ...,
         feature_service: _builtins.str = ...,
         entities: _abc.Mapping[_builtins.str, Global___EntityValues] | None = ...,
+        request_values: _abc.Mapping[_builtins.str, Global___RequestValues] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entities", b"entities", "feature_service", b"feature_service", "features", b"features"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entities", b"entities", "feature_service", b"feature_service", "features", b"features", "request_values", b"request_values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,6 +162,30 @@ class EntityValues(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EntityValues: _TypeAlias = EntityValues  # noqa: Y015
+
+@_typing.final
+class RequestValues(_message.Message):
+    """The numbers of a request field, in the order of the entities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Values; NaN where undefined."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestValues: _TypeAlias = RequestValues  # noqa: Y015
 
 @_typing.final
 class OnlineRows(_message.Message):
