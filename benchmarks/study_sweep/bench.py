@@ -39,6 +39,7 @@ from mltrainer_scheduler.domain.catalogue import CatalogueEntry, TrainerRelease,
 from mltrainer_scheduler.domain.cluster import NodeReport, offered
 from mltrainer_scheduler.domain.events import TrainingDeduplicated
 from mltrainer_scheduler.domain.keys import BarCalendar
+from mltrainer_scheduler.domain.reuse import ResultDigests
 from mltrainer_scheduler.domain.specification import (
     Budget,
     Evaluation,
@@ -193,7 +194,7 @@ def _success(training: Training, cpu_seconds: float) -> AttemptSuccess:
         "manifest",
         training.computation_key,
         "EDGE",
-        "model",
+        ResultDigests("model"),
         cpu_seconds,
     )
 

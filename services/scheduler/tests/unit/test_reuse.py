@@ -8,7 +8,7 @@ from mltrainer_scheduler.application.explain_miss import ExplainMissHandler, Mis
 from mltrainer_scheduler.domain.errors import NoComputationKeyError, TrainingNotFoundError
 from mltrainer_scheduler.domain.events import ComputationAudited, SchedulerEvent, TrainingDeduplicated
 from mltrainer_scheduler.domain.prices import PriceList
-from mltrainer_scheduler.domain.reuse import AuditPolicy, Worth
+from mltrainer_scheduler.domain.reuse import AuditPolicy, ResultDigests, Worth
 from mltrainer_scheduler.domain.specification import Search
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Training, TrainingState
 
@@ -24,7 +24,7 @@ class Desk:
         self.conclude = replace(scheduler.conclude, prices=prices, observe=self.seen.append)
         self.explain_miss = ExplainMissHandler(scheduler.unit_of_work)
 
-    async def finish(self, request_id: str, model: str = "m", cpu_seconds: float = 40.0) -> None:
+    async def finish(self, request_id: str, model: str = "m", scores: str = "s") -> None:
         training = await self.scheduler.training(request_id)
         report = AttemptSuccess(
             f"end of {request_id}",
@@ -33,8 +33,8 @@ class Desk:
             f"manifest of {training.name}",
             training.computation_key,
             "EDGE",
-            model,
-            cpu_seconds,
+            ResultDigests(model, scores),
+            40.0,
         )
         await self.conclude(report)
 
@@ -127,6 +127,29 @@ async def test_an_audit_that_finds_another_model_forgets_the_known_one(make_sche
     assert not desk.scheduler.store.computations
     assert (await desk.again("r3")).state is TrainingState.PLACED
     assert (await desk.scheduler.training("r3")).audit_of == ""
+
+
+async def test_an_audit_that_finds_the_same_model_with_other_scores_forgets_the_known_one(
+    make_scheduler: Any,
+) -> None:
+    desk = Desk(make_scheduler(policy=ALWAYS))
+    await desk.known()
+    await desk.again()
+
+    await desk.finish("r2", scores="others")
+
+    (found,) = desk.seen
+    assert isinstance(found, ComputationAudited)
+    assert not found.is_equal
+    assert not desk.scheduler.store.computations
+
+
+def test_scores_that_nobody_kept_contradict_nothing() -> None:
+    training, found = Training.__new__(Training), ResultDigests("m", "s")
+
+    audits = [ComputationAudited(training, ResultDigests("m", known), found) for known in ("", "s", "t")]
+
+    assert [audit.is_equal for audit in audits] == [True, True, False]
 
 
 async def test_a_young_result_is_not_doubted(make_scheduler: Any) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.tables import computation, computation_inputs
 from mltrainer_scheduler.domain.keys import KeyedInputs
-from mltrainer_scheduler.domain.reuse import Worth
+from mltrainer_scheduler.domain.reuse import ResultDigests, Worth
 from mltrainer_scheduler.domain.training import Computation, ComputationId
 
 # Below the number of parameters that a statement may have.
@@ -111,7 +111,7 @@ def _to_computation(row: Any) -> Computation:
         row.leader,
         row.manifest_digest,
         row.revision,
-        row.model_digest,
+        ResultDigests(row.model_digest, row.scores_digest),
         Worth(row.cpu_seconds, row.cost_usd),
         row.finish_time,
     )
@@ -120,7 +120,8 @@ def _to_computation(row: Any) -> Computation:
 def _result(computed: Computation) -> dict[str, Any]:
     worth = computed.worth
     return {
-        "model_digest": computed.model_digest,
+        "model_digest": computed.digests.model,
+        "scores_digest": computed.digests.scores,
         "cpu_seconds": worth.cpu_seconds,
         "cost_usd": worth.cost_usd,
         "finish_time": computed.finish_time,

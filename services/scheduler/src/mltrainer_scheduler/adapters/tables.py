@@ -70,6 +70,7 @@ computation = Table(
     Column("manifest_digest", String),
     Column("revision", BigInteger),
     Column("model_digest", String),
+    Column("scores_digest", String),
     Column("cpu_seconds", Float),
     Column("cost_usd", Float),
     Column("finish_time", UtcDateTime),

@@ -9,7 +9,7 @@ from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.events import ComputationAudited, SchedulerEvent
 from mltrainer_scheduler.domain.keys import KeyedInputs
 from mltrainer_scheduler.domain.lifecycle import Change
-from mltrainer_scheduler.domain.reuse import UNKNOWN_WORTH, AuditPolicy, Worth
+from mltrainer_scheduler.domain.reuse import UNKNOWN_DIGESTS, UNKNOWN_WORTH, AuditPolicy, ResultDigests, Worth
 from mltrainer_scheduler.domain.training import Computation, Training, TrainingState, computation_id
 
 LEADER_ENDED = "LEADER_ENDED"
@@ -68,7 +68,11 @@ async def release(uow: UnitOfWork, training: Training) -> None:
 
 
 async def finish(
-    uow: UnitOfWork, training: Training, now: datetime, model_digest: str = "", worth: Worth = UNKNOWN_WORTH
+    uow: UnitOfWork,
+    training: Training,
+    now: datetime,
+    digests: ResultDigests = UNKNOWN_DIGESTS,
+    worth: Worth = UNKNOWN_WORTH,
 ) -> list[SchedulerEvent]:
     """Shares the result of a leader with every training that waits for it, and returns what happened."""
     computation = await _led_by(uow, training)
@@ -78,7 +82,7 @@ async def finish(
         computation,
         manifest_digest=training.manifest_digest,
         revision=computation.revision + 1,
-        model_digest=model_digest,
+        digests=digests,
         worth=worth,
         finish_time=now,
     )
@@ -98,16 +102,16 @@ async def _share(
     return events
 
 
-async def audit(uow: UnitOfWork, training: Training, model_digest: str) -> list[SchedulerEvent]:
+async def audit(uow: UnitOfWork, training: Training, digests: ResultDigests) -> list[SchedulerEvent]:
     """Compares a result with the known one, which is forgotten where they differ; returns what happened."""
     known = await uow.computations.get(computation_id(training))
-    if known is None or known.leader != training.audit_of or not model_digest:
+    if known is None or known.leader != training.audit_of or not digests.model:
         return []
-    if not known.model_digest:
-        learned = replace(known, model_digest=model_digest, revision=known.revision + 1)
+    if not known.digests.model:
+        learned = replace(known, digests=digests, revision=known.revision + 1)
         await uow.computations.save(learned, known.revision)
         return []
-    found = ComputationAudited(training, known.model_digest, model_digest)
+    found = ComputationAudited(training, known.digests, digests)
     if not found.is_equal:
         await uow.computations.remove(known)
     uow.outbox.add(found)

@@ -11,7 +11,7 @@ from mltrainer_scheduler.domain import lifecycle
 from mltrainer_scheduler.domain.cluster import demand_of
 from mltrainer_scheduler.domain.events import SchedulerEvent
 from mltrainer_scheduler.domain.prices import PriceList
-from mltrainer_scheduler.domain.reuse import Worth
+from mltrainer_scheduler.domain.reuse import UNKNOWN_DIGESTS, ResultDigests, Worth
 from mltrainer_scheduler.domain.training import Allocation, SchedulingPolicy, Training, TrainingState
 
 CONSUMER = "conclude-attempt"
@@ -28,7 +28,7 @@ class AttemptSuccess:
     manifest_digest: str
     computation_key: str
     verdict: str
-    model_digest: str = ""
+    digests: ResultDigests = UNKNOWN_DIGESTS
     cpu_seconds: float = 0.0
 
 
@@ -98,9 +98,9 @@ class ConcludeAttemptHandler:
             await computations.release(uow, training)
             return []
         if training.audit_of:
-            return await computations.audit(uow, change.training, report.model_digest)
+            return await computations.audit(uow, change.training, report.digests)
         worth = Worth(report.cpu_seconds, self._cost(training, allocations, now))
-        return await computations.finish(uow, change.training, now, report.model_digest, worth)
+        return await computations.finish(uow, change.training, now, report.digests, worth)
 
     def _cost(self, training: Training, allocations: list[Allocation], now: datetime) -> float:
         if self.prices is None or training.begin_time is None:

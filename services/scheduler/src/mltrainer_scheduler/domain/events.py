@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from mltrainer_scheduler.domain.reuse import UNKNOWN_WORTH, Worth
+from mltrainer_scheduler.domain.reuse import UNKNOWN_WORTH, ResultDigests, Worth
 from mltrainer_scheduler.domain.training import Allocation, Share, Training
 
 
@@ -49,16 +49,18 @@ class TrainingDeduplicated:
 
 @dataclass(frozen=True, slots=True)
 class ComputationAudited:
-    """A known result was computed again: whether the same model came out."""
+    """A known result was computed again: whether the same model with the same scores came out."""
 
     training: Training
-    known_digest: str
-    found_digest: str
+    known: ResultDigests
+    found: ResultDigests
 
     @property
     def is_equal(self) -> bool:
-        """Tells whether the two are the same."""
-        return self.known_digest == self.found_digest
+        """Tells whether the two are the same, as far as both are known."""
+        return self.known.model == self.found.model and (
+            not self.known.scores or self.known.scores == self.found.scores
+        )
 
 
 @dataclass(frozen=True, slots=True)

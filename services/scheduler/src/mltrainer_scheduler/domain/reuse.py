@@ -17,6 +17,22 @@ UNKNOWN_WORTH = Worth()
 
 
 @dataclass(frozen=True, slots=True)
+class ResultDigests:
+    """What an audit compares; empty where unknown.
+
+    Attributes:
+        scores: How the model was chosen and what it scored out of sample. Not the verdict, which depends on
+            all that its study had tried by then.
+    """
+
+    model: str = ""
+    scores: str = ""
+
+
+UNKNOWN_DIGESTS = ResultDigests()
+
+
+@dataclass(frozen=True, slots=True)
 class AuditPolicy:
     """Which known results are computed again.
 

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from mltrainer_scheduler.domain.reuse import NO_AUDITS, UNKNOWN_WORTH, AuditPolicy, Worth
+from mltrainer_scheduler.domain.reuse import (
+    NO_AUDITS,
+    UNKNOWN_DIGESTS,
+    UNKNOWN_WORTH,
+    AuditPolicy,
+    ResultDigests,
+    Worth,
+)
 from mltrainer_scheduler.domain.specification import FieldViolation, TrainingSpec
 
 
@@ -133,7 +140,7 @@ class Computation:
     leader: str
     manifest_digest: str = ""
     revision: int = 0
-    model_digest: str = ""
+    digests: ResultDigests = UNKNOWN_DIGESTS
     worth: Worth = UNKNOWN_WORTH
     finish_time: datetime | None = None
 

@@ -27,8 +27,10 @@ from mltrainer_scheduler.domain.events import (
     TrainingQueued,
     TrainingRejected,
 )
+from mltrainer_scheduler.domain.reuse import ResultDigests
 from mltrainer_scheduler.domain.training import Training
 from mltrainer_scheduler.wire.resources import from_allocation, from_shares, from_violations
+from mltrainer_scheduler.wire.scores import scores_digest
 from mltrainer_scheduler.wire.specification import from_spec, to_spec, to_target_kind
 from mltrainer_scheduler.wire.times import to_time, to_timestamp
 
@@ -67,7 +69,7 @@ def to_success(message: trainer_events.AttemptSucceeded, event_id: str) -> Attem
         message.manifest_digest,
         message.computation_key,
         _VERDICTS.get(message.result.verdict, _NO_VERDICT),
-        message.result.canonical_digest,
+        ResultDigests(message.result.canonical_digest, scores_digest(message.result)),
         message.result.cpu_seconds + message.result.reuse.saved_cpu_seconds,
     )
 
@@ -261,8 +263,10 @@ def _audited(event: ComputationAudited) -> events_pb2.ComputationAudited:
         audited_training=training.audit_of,
         study=training.spec.study,
         computation_key=training.computation_key,
-        known_digest=event.known_digest,
-        found_digest=event.found_digest,
+        known_digest=event.known.model,
+        found_digest=event.found.model,
+        known_scores_digest=event.known.scores,
+        found_scores_digest=event.found.scores,
         equal=event.is_equal,
         revision=training.revision,
     )

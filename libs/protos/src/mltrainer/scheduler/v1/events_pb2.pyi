@@ -575,6 +575,8 @@ class ComputationAudited(_message.Message):
     FOUND_DIGEST_FIELD_NUMBER: _builtins.int
     EQUAL_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    KNOWN_SCORES_DIGEST_FIELD_NUMBER: _builtins.int
+    FOUND_SCORES_DIGEST_FIELD_NUMBER: _builtins.int
     training: _builtins.str
     """The training that computed again, `trainings/{training}`."""
     audited_training: _builtins.str
@@ -588,9 +590,13 @@ class ComputationAudited(_message.Message):
     found_digest: _builtins.str
     """Digest of the model that came out."""
     equal: _builtins.bool
-    """Whether they are the same."""
+    """Whether models and scores are the same."""
     revision: _builtins.int
     """Revision of the training; a consumer ignores an older one."""
+    known_scores_digest: _builtins.str
+    """Digest of how the known model was chosen and scored out of sample; empty where the scheduler did not keep it."""
+    found_scores_digest: _builtins.str
+    """Digest of how the model that came out was chosen and scored."""
     def __init__(
         self,
         *,
@@ -602,10 +608,12 @@ class ComputationAudited(_message.Message):
         found_digest: _builtins.str = ...,
         equal: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        known_scores_digest: _builtins.str = ...,
+        found_scores_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_training", b"audited_training", "computation_key", b"computation_key", "equal", b"equal", "found_digest", b"found_digest", "known_digest", b"known_digest", "revision", b"revision", "study", b"study", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_training", b"audited_training", "computation_key", b"computation_key", "equal", b"equal", "found_digest", b"found_digest", "found_scores_digest", b"found_scores_digest", "known_digest", b"known_digest", "known_scores_digest", b"known_scores_digest", "revision", b"revision", "study", b"study", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
