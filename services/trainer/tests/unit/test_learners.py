@@ -15,7 +15,8 @@ def request_of(width: int, parameters: dict[str, object], seed: int = 0) -> FitR
     random = np.random.default_rng(11)
     matrix = random.normal(size=(ROWS, width)) * np.arange(1, width + 1) + 5
     labels = matrix[:, 0] * 0.3 - np.abs(matrix[:, -1]) * 0.1 + random.normal(size=ROWS) - 8
-    return FitRequest(matrix, labels, parameters, horizon_bars=5, seed=seed)
+    dates = np.arange(ROWS) // 6
+    return FitRequest(matrix, labels, parameters, horizon_bars=5, seed=seed, groups=dates)
 
 
 def settings_of(entry: CatalogueEntry) -> dict[str, object]:

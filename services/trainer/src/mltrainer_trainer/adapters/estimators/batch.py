@@ -11,12 +11,11 @@ import numpy as np
 from mltrainer_models import ArtifactError, LibraryModel, ModelDescription
 from mltrainer_models.library_state import STATE_FILE, Plain
 
-from mltrainer_trainer.adapters.estimators.conventions import first_line, foreign_code
+from mltrainer_trainer.adapters.estimators.conventions import foreign_code, one_fit
 from mltrainer_trainer.domain.catalogue import CatalogueEntry
 from mltrainer_trainer.domain.learners import (
     BatchFit,
     BatchPredictor,
-    FitFailedError,
     FitRequest,
     require_learnable,
 )
@@ -96,15 +95,9 @@ class CheckedBatchLearner:
             FitFailedError: the library gave up, or holds what cannot be written.
         """
         require_learnable(self.entry.id, request, FEWEST_ROWS)
-        try:
-            with foreign_code():
-                fitted = self.library.fit(request)
-                return StateFit(self.entry, fitted, RestoredModel(self.library.restore, fitted.state))
-        except MemoryError:
-            raise
-        # Libraries have error classes of their own, and any of them ends one fit only.
-        except Exception as error:
-            raise FitFailedError(self.entry.id, first_line(error)) from error
+        with one_fit(self.entry.id):
+            fitted = self.library.fit(request)
+            return StateFit(self.entry, fitted, RestoredModel(self.library.restore, fitted.state))
 
 
 def restore_checked(entry: CatalogueEntry, library: BatchLibrary, model: LibraryModel) -> BatchPredictor:

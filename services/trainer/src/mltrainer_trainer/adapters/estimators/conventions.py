@@ -57,6 +57,22 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
+@contextmanager
+def one_fit(catalogue_id: str) -> Iterator[None]:
+    """Runs a library, and turns whatever it raises into one error that ends one fit only.
+
+    Raises:
+        FitFailedError: the library gave up; libraries have error classes of their own.
+    """
+    try:
+        with foreign_code():
+            yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise FitFailedError(catalogue_id, first_line(error)) from error
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedLearner:
     """Fits after a look at the input, and turns whatever the library raises into one error."""
@@ -73,14 +89,8 @@ class CheckedLearner:
         """
         require_learnable(self.entry.id, request, FEWEST_ROWS)
         self._require_labels(request)
-        try:
-            with foreign_code():
-                return self.learner(request)
-        except MemoryError:
-            raise
-        # Libraries have error classes of their own, and any of them ends one fit only.
-        except Exception as error:
-            raise FitFailedError(self.entry.id, first_line(error)) from error
+        with one_fit(self.entry.id):
+            return self.learner(request)
 
     def _require_labels(self, request: FitRequest) -> None:
         reason = ""
