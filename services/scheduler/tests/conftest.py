@@ -143,11 +143,12 @@ class InMemoryTrainingRepository:
     async def known_requests(self, request_ids: Collection[str]) -> set[str]:
         return {item.request_id for item in self._all() if item.request_id in request_ids}
 
-    async def add(self, training: Training) -> None:
-        if training.request_id and await self.of_request(training.request_id):
-            raise DatabaseConflictError
-        self._store.trainings[training.name] = training
-        self._changes.note(training.name)
+    async def add_all(self, trainings: Sequence[Training]) -> None:
+        for training in trainings:
+            if training.request_id and await self.of_request(training.request_id):
+                raise DatabaseConflictError
+            self._store.trainings[training.name] = training
+            self._changes.note(training.name)
 
     async def save(self, training: Training, previous_revision: int) -> None:
         if self._store.trainings[training.name].revision != previous_revision:

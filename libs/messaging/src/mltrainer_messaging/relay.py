@@ -26,7 +26,8 @@ from mltrainer_messaging.topics import topic_of
 
 _log = structlog.get_logger(__name__)
 
-_LEASE = timedelta(seconds=15)
+# So long nothing is published after the holder was killed (ADR 0009).
+_LEASE = timedelta(seconds=5)
 _LEASE_NAME = "relay"
 _MAX_BATCH = 1_000
 _MAX_BACKOFF_S = 1.0

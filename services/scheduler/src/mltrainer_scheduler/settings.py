@@ -1,9 +1,17 @@
 """Reads what the scheduler is told by its environment."""
 
 from pathlib import Path
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_MOST_SILENCE_S = 15.0
+
+
+def _silence_s(settings: dict[str, Any]) -> float:
+    # A lease that is refused is missing here; what is returned then is never used.
+    return min(_MOST_SILENCE_S, float(settings.get("lease_s", _MOST_SILENCE_S)) / 2)
 
 
 class SchedulerSettings(BaseSettings):
@@ -13,7 +21,8 @@ class SchedulerSettings(BaseSettings):
         database_url: SQLite file in the data directory unless set.
         lease_s: How long an allocation holds without renewal.
         max_attempts: Attempts of one training, lapsed ones included.
-        node_silence_s: A node that has not reported for this long gets nothing new.
+        node_silence_s: A node that has not reported for this long gets nothing new; half a lease, at most
+            15 s, unless set. It must be shorter than a lease: else what lapsed returns to its dead node.
         view_grace_s: How long a request waits for a feature view that is not announced before it is refused.
         retry_backoff_s: Wait before the second attempt; doubles up to `max_retry_backoff_s`.
         bar_interval_s: Time between two closes of a bar.
@@ -35,7 +44,7 @@ class SchedulerSettings(BaseSettings):
     database_url: str | None = None
     lease_s: float = Field(default=30.0, ge=1.0)
     max_attempts: int = Field(default=8, ge=1)
-    node_silence_s: float = Field(default=15.0, gt=0.0)
+    node_silence_s: float = Field(default_factory=_silence_s, gt=0.0)
     view_grace_s: float = Field(default=15.0, ge=0.0)
     retry_backoff_s: float = Field(default=0.5, ge=0.0)
     max_retry_backoff_s: float = Field(default=15.0, ge=0.0)
@@ -51,3 +60,11 @@ class SchedulerSettings(BaseSettings):
     audit_fraction: float = Field(default=0.01, ge=0.0, le=1.0)
     audit_minimum_age_s: float = Field(default=3_600.0, ge=0.0)
     price_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _a_node_falls_silent_before_its_leases_end(self) -> Self:
+        if self.node_silence_s >= self.lease_s:
+            raise ValueError(
+                f"node_silence_s ({self.node_silence_s:g}) must be shorter than lease_s ({self.lease_s:g})"
+            )
+        return self

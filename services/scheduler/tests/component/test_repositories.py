@@ -12,6 +12,7 @@ from mltrainer_scheduler.domain.catalogue import TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
 from mltrainer_scheduler.domain.cluster_state import ClusterState
 from mltrainer_scheduler.domain.facts import Duration, HeldShare
+from mltrainer_scheduler.domain.reuse import ResultDigests, Worth
 from mltrainer_scheduler.domain.specification import (
     Budget,
     FieldViolation,
@@ -64,7 +65,7 @@ def _allocation(
 async def _stored(unit_of_work: Any, *trainings: Training) -> None:
     async with unit_of_work() as uow:
         for training in trainings:
-            await uow.trainings.add(training)
+            await uow.trainings.add_all([training])
         await uow.commit()
 
 
@@ -107,7 +108,7 @@ async def test_a_refused_request_of_any_content_is_kept(unit_of_work: Any, spec:
 
 async def test_what_is_not_committed_is_undone(unit_of_work: Any, spec: Spec) -> None:
     async with unit_of_work() as uow:
-        await uow.trainings.add(_training(spec()))
+        await uow.trainings.add_all([_training(spec())])
 
     async with unit_of_work.view() as view:
         assert await view.trainings.get("trainings/0001") is None
@@ -140,6 +141,24 @@ async def test_a_stale_revision_changes_nothing(unit_of_work: Any, spec: Spec) -
         with pytest.raises(DatabaseConflictError):
             async with unit_of_work() as uow:
                 await operation(uow)
+
+
+async def test_a_computation_remembers_its_result(unit_of_work: Any) -> None:
+    wanted = ComputationId("studies/vol5", "", "k")
+    begun = Computation(wanted, "trainings/0001")
+    known = replace(
+        begun, manifest_digest="f", revision=1, digests=ResultDigests("m", "s"), worth=Worth(40.0, 0.5)
+    )
+    async with unit_of_work() as uow:
+        await uow.computations.add(begun)
+        await uow.commit()
+
+    async with unit_of_work() as uow:
+        await uow.computations.save(known, 0)
+        await uow.commit()
+
+    async with unit_of_work() as uow:
+        assert await uow.computations.get(wanted) == known
 
 
 async def test_planning_reads_what_is_not_over_and_then_what_has_changed(
@@ -204,7 +223,7 @@ async def test_what_is_read_under_the_lock_is_read_again_with_its_own_changes(
     async with unit_of_work() as uow:
         number = await uow.planning.lock()
         (before,) = await uow.planning.changes(-1, 0)
-        await uow.trainings.add(_training(spec()))
+        await uow.trainings.add_all([_training(spec())])
         await uow.commit()
     async with unit_of_work.view() as view:
         (after,) = await view.planning.changes(before.revision, 0)

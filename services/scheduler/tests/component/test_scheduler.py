@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,32 @@ async def _announce(broker: FakeBroker, cpus: float = 2.0) -> None:
     release.catalogue_entries.add(
         id="ridge", family="linear", digest="d", target_kinds=[TARGET_KIND_LOG_REALIZED_VARIANCE]
     )
-    node = trainer.NodeReported(node="nodes/a", schedulable=True, revision=1)
-    node.capacity.cpus, node.capacity.memory_bytes = cpus, 8 << 30
-    node.report_time.GetCurrentTime()
     await broker.send(release)
     await broker.send(ViewRevised(feature_view="bars_daily", version=1, definition_digest="v", revision=1))
-    await broker.send(node)
+    await broker.send(_node(1, cpus))
+
+
+def _node(revision: int, cpus: float = 2.0) -> trainer.NodeReported:
+    node = trainer.NodeReported(node="nodes/a", schedulable=True, revision=revision)
+    node.capacity.cpus, node.capacity.memory_bytes = cpus, 8 << 30
+    node.report_time.GetCurrentTime()
+    return node
+
+
+@asynccontextmanager
+async def _living_node(broker: FakeBroker) -> AsyncIterator[None]:
+    """Has the node say again and again that it is there."""
+
+    async def report() -> None:
+        for revision in count(2):
+            await broker.send(_node(revision))
+            await asyncio.sleep(0.1)
+
+    reporting = asyncio.ensure_future(report())
+    try:
+        yield
+    finally:
+        reporting.cancel()
 
 
 def _success(placed: events.TrainingPlaced, token: int = 0) -> trainer.AttemptSucceeded:
@@ -214,7 +235,8 @@ async def test_a_lease_that_nobody_renews_lapses(running: Running) -> None:
     async with running(broker, lease_s=1.0):
         await _announce(broker)
         await broker.send(_request("r1"))
-        first, second = (await broker.wait_for(events.TrainingPlaced, 2))[:2]
+        async with _living_node(broker):
+            first, second = (await broker.wait_for(events.TrainingPlaced, 2))[:2]
         (preempted, *_) = broker.events(events.TrainingPreempted)
 
     assert (preempted.reason, preempted.allocation) == ("LEASE_LAPSED", first.allocation.name)

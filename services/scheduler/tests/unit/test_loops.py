@@ -7,7 +7,9 @@ from mltrainer_common.database import DatabaseUnavailableError
 from mltrainer_scheduler.application.place_trainings import PassResult
 from mltrainer_scheduler.entrypoints.instruments import SchedulerInstruments
 from mltrainer_scheduler.entrypoints.loops import Leadership, LeaseLoop, PlacementLoop, Wake
+from mltrainer_scheduler.settings import SchedulerSettings
 from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 
 START = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 
@@ -96,3 +98,11 @@ async def test_placement_goes_on_at_once_while_it_learns_and_survives_outages(
         await loop.run()
 
     assert answers == []
+
+
+def test_a_node_falls_silent_before_its_leases_end() -> None:
+    short = SchedulerSettings(lease_s=12.0)
+
+    assert (SchedulerSettings().node_silence_s, short.node_silence_s) == (15.0, 6.0)
+    with pytest.raises(ValidationError, match="must be shorter than lease_s"):
+        SchedulerSettings(lease_s=8.0, node_silence_s=8.0)

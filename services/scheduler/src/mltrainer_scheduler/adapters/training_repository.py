@@ -65,18 +65,22 @@ class SqlTrainingRepository:
             known.update((await self._connection.execute(query)).scalars())
         return known
 
-    async def add(self, new: Training) -> None:
-        """Stores a new training.
+    async def add_all(self, new: Sequence[Training]) -> None:
+        """Stores new trainings.
 
         Raises:
-            DatabaseConflictError: Its request id was stored concurrently.
+            DatabaseConflictError: A request id was stored concurrently.
         """
-        row = training_row(new) | {"change": await self._changes.number()}
-        # The row as parameters: a statement that holds forty values costs more than storing them.
-        statement = upsert(self._connection, training).on_conflict_do_nothing()
-        if (await self._connection.execute(statement, row)).rowcount != 1:
-            raise DatabaseConflictError(f"request {new.request_id!r} was stored concurrently")
-        self._changes.written.save(new)
+        if not new:
+            return
+        number = await self._changes.number()
+        rows = [training_row(one) | {"change": number} for one in new]
+        # The rows as parameters: a statement that holds forty values costs more than storing them.
+        statement = upsert(self._connection, training).on_conflict_do_nothing().returning(training.c.name)
+        if len((await self._connection.execute(statement, rows)).all()) != len(rows):
+            raise DatabaseConflictError("a request was stored concurrently")
+        for one in new:
+            self._changes.written.save(one)
 
     async def save(self, changed: Training, previous_revision: int) -> None:
         """Replaces a training.

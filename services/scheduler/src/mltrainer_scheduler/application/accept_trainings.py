@@ -74,7 +74,7 @@ class AcceptTrainingsHandler:
             knowledge = await uow.knowledge.load()
             known = await uow.trainings.known_requests({command.request_id for command in commands})
             new = await uow.inbox.claim_all([command.event_id for command in commands], CONSUMER)
-            accepted = []
+            accepted: list[Accepted] = []
             for command in commands:
                 if command.event_id not in new or (command.request_id and command.request_id in known):
                     accepted.append(Accepted(command.request_id, Acceptance.KNOWN))
@@ -82,12 +82,12 @@ class AcceptTrainingsHandler:
                 accepted.append(await self._accept(uow, command, knowledge))
                 new.remove(command.event_id)
                 known.add(command.request_id)
+            await uow.trainings.add_all([item.training for item in accepted if item.training])
             await uow.commit()
         return accepted
 
     async def _accept(self, uow: UnitOfWork, command: AcceptTraining, knowledge: Knowledge) -> Accepted:
         change = await self._decide(uow, command, knowledge)
-        await uow.trainings.add(change.training)
         computations.publish(uow, change)
         outcome = _OUTCOMES[change.training.state]
         return Accepted(command.request_id, outcome, change.training, change.events)

@@ -69,11 +69,11 @@ class TrainingRepository(Protocol):
         """Returns which request ids have a training."""
         ...
 
-    async def add(self, training: Training) -> None:
-        """Stores a new training.
+    async def add_all(self, trainings: Sequence[Training]) -> None:
+        """Stores new trainings.
 
         Raises:
-            An error that time heals: its request id was stored concurrently.
+            An error that time heals: a request id was stored concurrently.
         """
         ...
 
