@@ -45,12 +45,16 @@ async def measure_crowd(folder: Path, requests: int, processes: int, url: str) -
 
 async def measure_live(folder: Path, rounds: int) -> dict[str, Any]:
     """Asks a live scheduler for what it knows."""
-    times_ms = sorted(await live.measure_cached(folder, rounds))
+    known = await live.measure_cached(folder, rounds)
+    times_ms = sorted(it.total for it in known.requests)
     return {
         "rounds": rounds,
         "p50_ms": statistics.median(times_ms),
         "p99_ms": times_ms[min(int(0.99 * rounds), rounds - 1)],
         "slowest_ms": times_ms[-1],
+        "published_ms": statistics.median(it.published for it in known.requests),
+        "answered_ms": statistics.median(it.answered for it in known.requests),
+        "scheduler_cpu_ms": known.cpu_ms,
     }
 
 
@@ -68,6 +72,9 @@ def report(result: dict[str, Any]) -> None:
     if known := result.get("live"):
         times = ", ".join(f"{name} {known[f'{name}_ms']:.1f} ms" for name in ("p50", "p99", "slowest"))
         print(f"cached training again, request to event: {times} ({known['rounds']} times)")
+        parts = f"with the broker after {known['published_ms']:.1f} ms"
+        parts += f", answered after {known['answered_ms']:.1f} ms (medians)"
+        print(f"  {parts}; {known['scheduler_cpu_ms']:.1f} ms of the scheduler's CPU time each")
 
 
 def main() -> None:

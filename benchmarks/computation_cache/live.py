@@ -1,7 +1,9 @@
 """Asks a live scheduler, through a real broker, for a training whose result is known."""
 
 import asyncio
+import os
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,8 +37,31 @@ def _request(request_id: str) -> events.TrainingRequested:
     return asked
 
 
-async def measure_cached(folder: Path, rounds: int) -> list[float]:
-    """Returns the milliseconds from each request to the event that names its result."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One request or the mean of many, in milliseconds.
+
+    Attributes:
+        total: From the call that publishes the request to the event that names the result.
+        published: Until the broker has the request.
+        answered: Until the scheduler hands the answer to the broker, as its record says.
+    """
+
+    total: float
+    published: float
+    answered: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What requests took, and the scheduler's CPU time for one."""
+
+    requests: list[Measured]
+    cpu_ms: float
+
+
+async def measure_cached(folder: Path, rounds: int) -> Known:
+    """Asks again and again, one request after the other."""
     with running_stack(folder, ("scheduler",), _KNOWN) as stack:
         async with stack.client() as client:
             consumer = AIOKafkaConsumer(
@@ -44,30 +69,46 @@ async def measure_cached(folder: Path, rounds: int) -> list[float]:
             )
             await consumer.start()
             try:
-                return await _measure(client, consumer, rounds)
+                pids = (it.pid for it in stack.processes())
+                (scheduler,) = (pid for pid in pids if _is_scheduler(pid))
+                return await _measure(client, consumer, rounds, scheduler)
             finally:
                 await consumer.stop()
 
 
-async def _measure(client: Client, consumer: AIOKafkaConsumer, rounds: int) -> list[float]:
+async def _measure(client: Client, consumer: AIOKafkaConsumer, rounds: int, pid: int) -> Known:
     await _announce(client)
     await publish_patiently(client, _request("first"), "first")
     placed = events.TrainingPlaced.FromString(await _next(consumer, events.TrainingPlaced))
     await publish_patiently(client, _success(placed), "end of first")
     await _next(consumer, events.TrainingCompleted)
-    wanted = topic_of(events.TrainingDeduplicated).name
     await publish_patiently(client, _request("warm-up"), "warm-up")
-    consumer.subscribe([wanted])
-    times_ms = []
+    consumer.subscribe([topic_of(events.TrainingDeduplicated).name])
     await asyncio.wait_for(consumer.getone(), _WAIT_S)
-    for number in range(rounds):
-        begin_s = time.perf_counter()
-        await client.publish(_request(f"again-{number}"))
-        record = await asyncio.wait_for(consumer.getone(), _WAIT_S)
-        times_ms.append((time.perf_counter() - begin_s) * 1_000)
-        known = events.TrainingDeduplicated.FromString(record.value)
-        assert (known.request_id, known.manifest_digest) == (f"again-{number}", "manifest")
-    return times_ms
+    begin_cpu_s = _cpu_seconds(pid)
+    requests = [await _ask(client, consumer, f"again-{number}") for number in range(rounds)]
+    return Known(requests, (_cpu_seconds(pid) - begin_cpu_s) * 1_000 / rounds)
+
+
+async def _ask(client: Client, consumer: AIOKafkaConsumer, request_id: str) -> Measured:
+    begin_s, begin_wall_s = time.perf_counter(), time.time()
+    await client.publish(_request(request_id))
+    published_s = time.perf_counter() - begin_s
+    record = await asyncio.wait_for(consumer.getone(), _WAIT_S)
+    total_s = time.perf_counter() - begin_s
+    known = events.TrainingDeduplicated.FromString(record.value)
+    assert (known.request_id, known.manifest_digest) == (request_id, "manifest")
+    return Measured(total_s * 1_000, published_s * 1_000, record.timestamp - begin_wall_s * 1_000)
+
+
+def _is_scheduler(pid: int) -> bool:
+    return b"mltrainer_scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Reads user and system time of all threads of a process."""
+    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _next(consumer: AIOKafkaConsumer, kind: type[Message]) -> bytes:

@@ -295,15 +295,15 @@ def count_sources(modules: dict[str, SourceModule], cases: int, draw: random.Ran
 
 def _moved(modules: dict[str, SourceModule]) -> Count:
     """Reads every source from another path."""
-    here = {name: module for name, module in modules.items() if module.path.name != "__init__.py"}
-    moved = Count("code: other paths", len(here))
+    places = {name: module.path for name, module in modules.items() if module.path.name != "__init__.py"}
+    moved = Count("code: other paths", len(places))
     with tempfile.TemporaryDirectory() as text:
-        elsewhere = {}
-        for number, (name, module) in enumerate(here.items()):
-            place = Path(text) / str(number) / module.path.name
-            place.parent.mkdir()
-            shutil.copyfile(module.path, place)
-            elsewhere[name] = read_source(name, place)
+        here, elsewhere = {}, {}
+        for number, (name, path) in enumerate(places.items()):
+            copied = Path(text) / str(number) / path.name
+            copied.parent.mkdir()
+            shutil.copyfile(path, copied)
+            here[name], elsewhere[name] = read_source(name, path), read_source(name, copied)
         moved.wrong = moved.cases * (closure_digest(elsewhere) != closure_digest(here))
     return moved
 
