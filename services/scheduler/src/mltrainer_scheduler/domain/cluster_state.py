@@ -166,8 +166,8 @@ class ClusterState:
     def next_change_s(self, now_s: float) -> float:
         """Returns when a retry is due or a deadline passes."""
         queued = self.column("is_queued")
-        times = np.concatenate([self.column("ready_s")[queued], self.column("deadline_s")[queued]])
-        return float(np.min(times[times > now_s], initial=inf))
+        columns = (self.column("ready_s"), self.column("deadline_s"))
+        return min(float(np.min(times[queued & (times > now_s)], initial=inf)) for times in columns)
 
     def next_preemptible_s(self, now_s: float, terms: Terms) -> float:
         """Returns when, while others wait, a training will have had its minimum run."""
