@@ -236,7 +236,8 @@ def main() -> int:
         result = {
             "load_average": os.getloadavg()[0],
             "freshness": asyncio.run(measure(options, data, broker.bootstrap_servers)),
-            "write_path": asyncio.run(write_path.measure(Path(folder), options.batches)),
+            "write_path": asyncio.run(write_path.measure(Path(folder), options.batches))
+            | asyncio.run(write_path.measure_redis(Path(folder), options.batches)),
         }
     print_table(result)
     if options.output:

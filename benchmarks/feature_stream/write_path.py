@@ -1,5 +1,6 @@
 """What each step of the write path costs the service's process, per row, in batches of one market close."""
 
+import copy
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -8,21 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import stage
 from mltrainer_common.database import open_database
 from mltrainer_common.migrations import migrate
 from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
+from mltrainer_feature.adapters.redis_connection import RedisAddress, RedisConnection
+from mltrainer_feature.adapters.redis_layout import WRITE_SCRIPT
+from mltrainer_feature.adapters.redis_rows import RowWrites
 from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWork, SqlUnitOfWorkFactory
 from mltrainer_feature.application.open_store import OpenStoreHandler
 from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHandler
 from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, split_new_bars
 from mltrainer_feature.domain.live_window import LiveWindow
+from mltrainer_feature.domain.rows import RowMatrix
 from mltrainer_feature.wire.events import to_message
 from mltrainer_feature.wire.feast_registry import REGISTRY_FILE, read_schema
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.transactions import EventTransactions
 from mltrainer_testkit.clocks import ManualClock
+from mltrainer_testkit.redis import redis_server
 
 SYMBOLS = tuple(f"S{number:02}" for number in range(20))
 START = datetime(2020, 1, 1, 21, tzinfo=UTC)
@@ -105,6 +112,41 @@ async def _step(
     for title, cost in costs.items():
         taken.setdefault(title, []).append(cost)
     return window
+
+
+async def measure_redis(directory: Path, batches: int) -> dict[str, dict[str, float]]:
+    """Returns CPU microseconds per row of guarded writes of one close to Redis, prepared rows to last reply.
+
+    Ten features are what the peer's figure has; 41 are those of this service.
+    """
+    layout = RowLayout(read_schema(REGISTRY_FILE.read_bytes()))
+    ten = copy.copy(layout)
+    ten.fields, ten.time_fields = layout.fields[:10], layout.time_fields[:1]
+    costs: dict[str, dict[str, float]] = {}
+    with redis_server(directory) as redis:
+        connection = RedisConnection(RedisAddress.parse(redis.url))
+        for title, used in (("10 features", ten), ("41 features", layout)):
+            await connection.call(b"FLUSHALL")
+            await connection.call(b"SCRIPT", b"LOAD", WRITE_SCRIPT)
+            writes, taken = RowWrites(used), []
+            for number in range(batches):
+                rows = _row_matrix(number, len(used.fields))
+                taken.append(await _cpu_us(partial(_write, connection, writes, rows, number)))
+            costs[f"online write, Redis, {title}"] = _spread(taken)
+        await connection.close()
+    return costs
+
+
+def _row_matrix(number: int, width: int) -> RowMatrix:
+    times = np.full(len(SYMBOLS), number * 1_000_000, dtype=np.int64)
+    values = np.random.default_rng(number).normal(size=(len(SYMBOLS), width))
+    return RowMatrix(times, times, SYMBOLS, values)
+
+
+async def _write(connection: RedisConnection, writes: RowWrites, rows: RowMatrix, number: int) -> None:
+    commands = writes.commands(rows, number, b"")
+    replies = await connection.execute(b"".join(commands), len(commands))
+    assert replies == [1] * len(rows)
 
 
 async def _sent(uow: SqlUnitOfWork, write: Awaitable[None]) -> None:

@@ -16,7 +16,7 @@ from mltrainer_feature.application.record_bars import RecordBarsHandler
 from mltrainer_feature.wire.events import to_received_bars
 
 # The bars of one close arrive within milliseconds; a transaction for each partition costs more than waiting.
-_GATHER_S = 0.005
+_GATHER_S = 0.012
 _log = structlog.get_logger()
 
 
