@@ -1,11 +1,13 @@
 """Spot policies keep every deadline that on-demand could keep, and cost no less than knowing the future."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mltrainer_scheduling.jobs import Flags
-from mltrainer_scheduling.spot import DeadlineTooShortError, SpotPolicy, choice_for
+from mltrainer_scheduling.spot import DeadlineTooShortError, SpotPolicy, choice_for, stake
 from mltrainer_scheduling.spot_forecast import AvailabilityModel, learn_availability, run_ages, run_lengths
 from mltrainer_scheduling.spot_plan import SpotTerms, plan_costs
 from mltrainer_scheduling.spot_simulation import (
@@ -22,6 +24,7 @@ DEADLINE = 32
 NEVER = np.zeros(0, np.bool_)
 MARKET = AvailabilityModel((3.0, 15.0), (0.5, 0.5), (3.0, 10.0), (0.5, 0.5))
 PLAN = plan_costs([MARKET], TERMS, 60)
+PLANS = {ratio: plan_costs([MARKET], replace(TERMS, spot_ratio=ratio), 60) for ratio in (0.05, 0.3, 0.95)}
 SERIES = st.lists(st.booleans(), min_size=60, max_size=60).map(np.array)
 WITH_FALLBACK = [policy for policy in SpotPolicy if policy is not SpotPolicy.SPOT_ONLY]
 
@@ -185,3 +188,39 @@ def test_a_move_is_made_when_it_is_cheap_and_not_when_it_is_dear() -> None:
 def test_plans_are_solved_for_the_default_policy_only() -> None:
     assert plan_for(SpotPolicy.GREEDY, [MARKET], TERMS, DEADLINE) is None
     assert plan_for(SpotPolicy.DEFAULT, [MARKET], TERMS, DEADLINE) is not None
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 38), st.sampled_from([0.05, 0.3, 0.95]), st.integers(0, 2**32))
+def test_where_spot_never_comes_the_default_costs_what_on_demand_costs(
+    slack_ticks: int, ratio: float, seed: int
+) -> None:
+    up, down = np.random.default_rng(seed).uniform(1.5, 60.0, 2)
+    hopeful = AvailabilityModel((up, 2 * up), (0.5, 0.5), (down, 2 * down), (0.5, 0.5))
+    terms = replace(TERMS, spot_ratio=ratio)
+
+    runs = simulate_spot(
+        jobs(adversary("0")), terms, 22 + slack_ticks, SpotPolicy.DEFAULT, plan_costs([hopeful], terms, 60)
+    )
+
+    assert runs.cost[0] == pytest.approx(22.0)
+    assert not runs.missed.any()
+
+
+@settings(deadline=None, max_examples=100)
+@given(SERIES, st.integers(22, 60), st.sampled_from(list(PLANS)))
+def test_on_any_series_the_default_is_dearer_than_on_demand_by_its_stake_at_most(
+    series: Flags, deadline: int, ratio: float
+) -> None:
+    terms = replace(TERMS, spot_ratio=ratio)
+
+    runs = simulate_spot(jobs(series), terms, deadline, SpotPolicy.DEFAULT, PLANS[ratio])
+
+    assert runs.cost[0] <= 22.0 + stake(terms) + 1e-6
+    assert not runs.missed.any()
+
+
+def test_a_job_of_two_days_stakes_a_hundredth() -> None:
+    terms = SpotTerms(work_ticks=886, changeover_ticks=2, spot_ratio=0.318)
+
+    assert stake(terms) == pytest.approx(0.01 * 888)

@@ -18,17 +18,22 @@ _MOST_BLOCKERS = 10
 class Draft:
     """Collects decisions; whatever it hands out as room is really there."""
 
-    def __init__(self, snapshot: Snapshot, gate: Gate) -> None:
+    def __init__(self, snapshot: Snapshot, gate: Gate, before: "Draft | None" = None) -> None:
+        """Begins a draft; one of the same jobs and nodes `before` spares it what has not changed."""
         self.snapshot = snapshot
         self.jobs = snapshot.jobs
-        self.gang_millis: list[int] = snapshot.jobs.gang_gpu_millis.tolist()
-        self.queue: list[str] = [snapshot.jobs.queues[code] for code in snapshot.jobs.queue.tolist()]
         self.gate = gate
-        self.shapes, codes = shape_codes(snapshot.jobs)
-        self.code: list[int] = codes.tolist()
         is_shared = bool((snapshot.jobs.gpu_millis % WHOLE_GPU_MILLIS != 0).any())
-        self.room = Room(snapshot.nodes, is_shared=is_shared)
-        self.lasting = [lasting_cause(self.room, shape) for shape in self.shapes]
+        self.room = Room(snapshot.nodes, is_shared=is_shared, jobs=snapshot.jobs)
+        if before is None:
+            self.gang_millis: list[int] = snapshot.jobs.gang_gpu_millis.tolist()
+            self.queue: list[str] = [snapshot.jobs.queues[code] for code in snapshot.jobs.queue.tolist()]
+            self.shapes, codes = shape_codes(snapshot.jobs)
+            self.code: list[int] = codes.tolist()
+            self.lasting = [lasting_cause(self.room, shape) for shape in self.shapes]
+        else:
+            self.gang_millis, self.queue = before.gang_millis, before.queue
+            self.shapes, self.code, self.lasting = before.shapes, before.code, before.lasting
         self.starts: dict[int, list[Spot]] = {}
         self.stops: dict[int, PreemptionReason] = {}
         self.causes: dict[int, tuple[Cause, tuple[int, ...]]] = {}
@@ -49,6 +54,13 @@ class Draft:
             self._shares = bounds, list(zip(*columns, strict=True))
         bounds, spots = self._shares
         return spots[bounds[row] : bounds[row + 1]]
+
+    def amend(
+        self, snapshot: Snapshot, starts: dict[int, list[Spot]], stops: dict[int, PreemptionReason]
+    ) -> None:
+        """Becomes the draft of another snapshot of the same jobs, in which more had to be changed."""
+        self.snapshot, self.jobs, self._shares = snapshot, snapshot.jobs, None
+        self.starts, self.stops = starts, stops
 
     def admits(self, row: int) -> bool:
         """Asks the gate."""

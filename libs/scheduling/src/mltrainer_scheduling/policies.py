@@ -11,7 +11,8 @@ from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Floats, taken
 from mltrainer_scheduling.learning import Experience, Lessons, expected_s
 from mltrainer_scheduling.levels import Levels, tuned_levels
 from mltrainer_scheduling.plan import Gate, OpenGate, Plan, Policy
-from mltrainer_scheduling.replanning import Terms, replan
+from mltrainer_scheduling.replanning import Terms
+from mltrainer_scheduling.settling import settled
 from mltrainer_scheduling.snapshot import Snapshot
 
 _NEVER = float("inf")
@@ -62,7 +63,7 @@ class Preemptive:
         """Returns what starts and stops."""
         if bool(snapshot.jobs.running.all()):
             return Plan()
-        return replan(snapshot, gate or OpenGate(), self.urgency_s(snapshot), self.terms, _NEVER)
+        return settled(snapshot, gate or OpenGate(), self.urgency_s(snapshot), self.terms, _NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class LeastAttained:
             return Plan()
         levels = self.levels(snapshot)
         urgency = levels.of(snapshot).astype(np.float64)
-        return replan(snapshot, gate or OpenGate(), urgency, _PLAIN_TERMS, levels.next_change_s(snapshot))
+        return settled(snapshot, gate or OpenGate(), urgency, _PLAIN_TERMS, levels.next_change_s(snapshot))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Learned:
         """Returns what starts and stops."""
         if bool(snapshot.jobs.running.all()):
             return Plan()
-        return replan(snapshot, gate or OpenGate(), self._urgency_s(snapshot), self.terms, _NEVER)
+        return settled(snapshot, gate or OpenGate(), self._urgency_s(snapshot), self.terms, _NEVER)
 
     def _urgency_s(self, snapshot: Snapshot) -> Floats:
         known = snapshot.jobs.known_urgency_s

@@ -1,8 +1,9 @@
 """Plans the whole cluster anew: the most urgent jobs get it, with as few stops and moves as that takes.
 
 1. Jobs are ranked by priority, then urgency. A running job counts as more urgent than it is, the more so
-   the oftener it was preempted and the more work it would lose; a waiting one gains as it waits, and comes
-   first after the longest wait. Jobs in their minimum run, or preempted often enough, stay.
+   the oftener it was preempted and the more work it would lose; a waiting one gains as it waits, keeps that
+   once it runs, and comes first after the longest wait. Jobs in their minimum run, or preempted often
+   enough, stay.
 2. In that order, jobs are selected as long as their GPUs, CPUs and memory fit the cluster in total.
 3. Selected jobs that run stay where they are. Selected jobs that wait are placed, widest first, where that
    stops the fewest; if what is free lies scattered, narrower jobs move (stop and start elsewhere) to clear
@@ -11,6 +12,7 @@
    offered to everybody who waits, in rank order.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from mltrainer_scheduling.draft import Draft, by_priority, in_turn
 from mltrainer_scheduling.jobs import Flags, Floats, Integers, JobTable
-from mltrainer_scheduling.plan import Cause, Gate, Plan, PreemptionReason
+from mltrainer_scheduling.plan import Cause, Gate, PreemptionReason
 from mltrainer_scheduling.room import Room, Shape, Spot
 from mltrainer_scheduling.snapshot import Snapshot
 
@@ -36,7 +38,7 @@ class Terms:
         reluctance_per_preemption: And by this part more for each time the running one was preempted.
         gain_per_day: A waiting job gains this part of urgency per day of waiting.
         longest_wait_s: Who has waited so long in one go is next among its priority, so that none starves.
-        minimum_run_s: After a preemption, a job makes progress for so long before the next.
+        minimum_run_s: After a preemption, or the longest wait, a job makes progress for so long first.
         most_preemptions: Nobody is preempted more often.
         moves: Whether narrower jobs may move to clear nodes for wider ones.
     """
@@ -50,15 +52,22 @@ class Terms:
     moves: bool = False
 
 
-def replan(snapshot: Snapshot, gate: Gate, urgency_s: Floats, terms: Terms, review_s: float) -> Plan:
-    """Returns the plan; `urgency_s` is smaller for jobs that should run sooner."""
+def drafted(
+    snapshot: Snapshot,
+    gate: Gate,
+    urgency_s: Floats,
+    terms: Terms,
+    *,
+    barred: Collection[int] = (),
+    before: Draft | None = None,
+) -> Draft:
+    """Returns a draft; `urgency_s` is smaller for jobs that should run sooner, and the barred wait on."""
     jobs = snapshot.jobs
-    if bool(jobs.running.all()):
-        return Plan()
-    draft = Draft(snapshot, gate)
+    draft = Draft(snapshot, gate, before)
     locked = _locked(jobs, snapshot.now_s, terms)
     draft.urgency_s = urgency_s
-    draft.order = order = _ranked(snapshot, urgency_s, locked, terms)
+    draft.order = _ranked(snapshot, urgency_s, locked, terms)
+    order = [row for row in draft.order if row not in barred] if barred else draft.order
     selected, held = _select(draft, order, locked)
     _Assignment(draft, order, selected, locked, terms).carry_out()
     for row in held:
@@ -66,16 +75,21 @@ def replan(snapshot: Snapshot, gate: Gate, urgency_s: Floats, terms: Terms, revi
             gate.stopped(draft.queue[row], draft.gang_millis[row])
     rest = [row for row in order if row not in draft.starts and (not jobs.running[row] or row in draft.stops)]
     in_turn(draft, rest, skips=True)
-    _forget_moves_to_the_same_place(draft)
-    return draft.plan(review_s)
+    forget_moves_to_the_same_place(draft)
+    return draft
+
+
+def _waited_s(jobs: JobTable, now_s: float) -> Floats:
+    """Returns how long each job has waited in one go, a running one before it started."""
+    since = np.where(np.isfinite(jobs.waiting_since_s), jobs.waiting_since_s, jobs.submit_s)
+    return np.asarray(np.maximum(np.where(jobs.running, jobs.started_s, now_s) - since, 0.0))
 
 
 def _locked(jobs: JobTable, now_s: float, terms: Terms) -> Flags:
     ran_s = np.where(jobs.running, now_s - jobs.started_s, np.inf)
+    is_owed = (jobs.preemptions > 0) | (_waited_s(jobs, now_s) > terms.longest_wait_s)
     guaranteed_s = np.where(
-        jobs.preemptions > 0,
-        np.maximum(jobs.minimum_run_s, jobs.restore_s + terms.minimum_run_s),
-        jobs.minimum_run_s,
+        is_owed, np.maximum(jobs.minimum_run_s, jobs.restore_s + terms.minimum_run_s), jobs.minimum_run_s
     )
     return jobs.running & (
         ~jobs.preemptible | (jobs.preemptions >= terms.most_preemptions) | (ran_s < guaranteed_s)
@@ -84,14 +98,13 @@ def _locked(jobs: JobTable, now_s: float, terms: Terms) -> Flags:
 
 def _ranked(snapshot: Snapshot, urgency_s: Floats, locked: Flags, terms: Terms) -> list[int]:
     jobs = snapshot.jobs
-    since = np.where(np.isfinite(jobs.waiting_since_s), jobs.waiting_since_s, jobs.submit_s)
-    waited_s = np.where(jobs.running, 0.0, np.maximum(snapshot.now_s - since, 0.0))
+    waited_s = _waited_s(jobs, snapshot.now_s)
     gain = terms.gain_per_day * waited_s / _DAY_S
     kept = terms.reluctance + terms.reluctance_per_preemption * jobs.preemptions
-    # What a stop would lose counts against what is still expected.
-    kept = kept + jobs.unsaved_s / np.maximum(urgency_s, 1.0)
+    # What a stop would lose counts against what is still expected; and nobody falls back by starting.
+    kept = np.maximum(kept + jobs.unsaved_s / np.maximum(urgency_s, 1.0), gain)
     key = urgency_s / (1.0 + np.where(jobs.running, kept, gain))
-    key[waited_s > terms.longest_wait_s] = 0.0
+    key[~jobs.running & (waited_s > terms.longest_wait_s)] = 0.0
     rows = np.flatnonzero(~locked)
     return np.flatnonzero(locked).tolist() + by_priority(snapshot, rows, [key, ~jobs.running])
 
@@ -328,7 +341,8 @@ class _Movable:
         return [int(self._row[one]) for one in chosen]
 
 
-def _forget_moves_to_the_same_place(draft: Draft) -> None:
+def forget_moves_to_the_same_place(draft: Draft) -> None:
+    """Leaves jobs alone that would stop and start where they are."""
     for row in list(draft.stops):
         spots: list[Spot] | None = draft.starts.get(row)
         if spots is not None and sorted(spots) == sorted(draft.spots(row)):

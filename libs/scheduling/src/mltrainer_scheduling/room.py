@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mltrainer_scheduling.jobs import WHOLE_GPU_MILLIS, Flags, Floats, Integers, JobTable
+from mltrainer_scheduling.layout import Layout
 from mltrainer_scheduling.nodes import NodeTable
 
 PLENTY = 1 << 40
@@ -74,11 +75,20 @@ def _shape(jobs: JobTable, row: int) -> Shape:
 class Room:
     """Free amounts per node, changed as gangs are placed and taken away.
 
-    `whole` counts GPUs that are entirely free. Devices are told apart only where a job shares one; those that
-    whole-GPU jobs give back count as whole, and can be shared from the next plan on.
+    `whole` counts GPUs that are entirely free. Devices are told apart only where a job shares one. Jobs of
+    whole GPUs have no devices of their own: on nodes where they are known to lie on the first that nobody
+    shares (`Layout`), devices are laid out anew with each change. On others, what they give back counts as
+    whole, and can be shared from the next plan on.
     """
 
-    def __init__(self, nodes: NodeTable, *, is_shared: bool, is_empty: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: NodeTable,
+        *,
+        is_shared: bool,
+        is_empty: bool = False,
+        jobs: JobTable | None = None,
+    ) -> None:
         self._nodes = nodes
         free = nodes.free_gpu_millis
         if is_empty:
@@ -87,6 +97,7 @@ class Room:
         self.cpu = (nodes.cpu_millis if is_empty else nodes.free_cpu_millis).copy()
         self.memory = (nodes.memory_bytes if is_empty else nodes.free_memory_bytes).copy()
         self.devices = free.copy() if is_shared else None
+        self.layout = Layout.of(jobs, nodes) if jobs is not None and is_shared else None
         self._usable: dict[tuple[str, bool], Flags] = {}
         self._largest: dict[Shape, Integers] = {}
 
@@ -95,6 +106,7 @@ class Room:
         other = copy(self)
         other.whole, other.cpu, other.memory = self.whole.copy(), self.cpu.copy(), self.memory.copy()
         other.devices = None if self.devices is None else self.devices.copy()
+        other.layout = None if self.layout is None else self.layout.copy()
         return other
 
     def usable(self, shape: Shape) -> Flags:
@@ -180,26 +192,41 @@ class Room:
                 spots += [(row, 1, self._share(row, shape.part_millis)) for _ in range(workers)]
             else:
                 spots.append((row, workers, -1))
-                if self.devices is not None and shape.gpus:
-                    idle = np.flatnonzero(self.devices[row] >= WHOLE_GPU_MILLIS)
-                    self.devices[row, idle[::-1][: workers * shape.gpus]] = 0
+                self._hold(row, workers * shape.gpus)
         return spots
 
     def take_alike(self, shape: Shape, row: int, gangs: int) -> list[Spot]:
         """Takes room on one node for several gangs of whole GPUs, and returns what each of them has."""
         workers = gangs * shape.workers
         self._count(shape, row, -workers)
-        if self.devices is not None:
-            idle = np.flatnonzero(self.devices[row] >= WHOLE_GPU_MILLIS)
-            self.devices[row, idle[::-1][: workers * shape.gpus]] = 0
+        self._hold(row, workers * shape.gpus)
         return [(row, shape.workers, -1)]
+
+    def _hold(self, row: int, gpus: int) -> None:
+        """Takes whole devices of a node, or gives them back where the number is below zero."""
+        if self.devices is None or not gpus:
+            return
+        if self.layout is not None and self.layout.is_known[row]:
+            self.devices[row] = self.layout.hold(row, gpus)
+        elif gpus > 0:
+            idle = np.flatnonzero(self.devices[row] >= WHOLE_GPU_MILLIS)
+            self.devices[row, idle[::-1][:gpus]] = 0
+
+    def _part(self, row: int, device: int, millis: int) -> None:
+        """Takes a part of a device, or gives it back where the amount is below zero."""
+        assert self.devices is not None
+        before = int((self.devices[row] >= WHOLE_GPU_MILLIS).sum())
+        if self.layout is not None and self.layout.is_known[row]:
+            self.devices[row] = self.layout.share(row, device, millis)
+        else:
+            self.devices[row, device] -= millis
+        self.whole[row] += int((self.devices[row] >= WHOLE_GPU_MILLIS).sum()) - before
 
     def _share(self, row: int, millis: int) -> int:
         assert self.devices is not None
         free = self.devices[row]
         device = int(np.argmin(np.where(free >= millis, free, PLENTY)))
-        self.whole[row] -= int(free[device] >= WHOLE_GPU_MILLIS)
-        free[device] -= millis
+        self._part(row, device, millis)
         return device
 
     def give_back(self, shape: Shape, spots: list[Spot]) -> None:
@@ -207,8 +234,9 @@ class Room:
         for row, workers, device in spots:
             self._count(shape, row, workers)
             if device >= 0 and self.devices is not None:
-                self.devices[row, device] += shape.part_millis
-                self.whole[row] += int(self.devices[row, device] >= WHOLE_GPU_MILLIS)
+                self._part(row, device, -workers * shape.part_millis)
+            else:
+                self._hold(row, -workers * shape.gpus)
 
     def holds(self, shape: Shape, spots: list[Spot]) -> bool:
         """Tells whether a gang could have exactly this room, all its workers together."""
@@ -218,12 +246,17 @@ class Room:
             by_node[row] = by_node.get(row, 0) + workers
             if device >= 0:
                 by_device[row, device] = by_device.get((row, device), 0) + workers
-        if by_device and self.devices is None:
-            return False
         return all(self._has(shape, row, workers) for row, workers in by_node.items()) and all(
-            self.devices is not None and self.devices[place] >= workers * shape.part_millis
-            for place, workers in by_device.items()
+            self._has_parts(row, {at[1]: count for at, count in by_device.items() if at[0] == row}, shape)
+            for row in {at[0] for at in by_device}
         )
+
+    def _has_parts(self, row: int, workers: dict[int, int], shape: Shape) -> bool:
+        if self.devices is None:
+            return False
+        if self.layout is not None and self.layout.is_known[row]:
+            return self.layout.holds(row, {at: count * shape.part_millis for at, count in workers.items()})
+        return all(self.devices[row, at] >= count * shape.part_millis for at, count in workers.items())
 
     def _has(self, shape: Shape, row: int, workers: int) -> bool:
         return bool(
@@ -237,8 +270,9 @@ class Room:
         for row, workers, device in spots:
             self._count(shape, row, -workers)
             if device >= 0 and self.devices is not None:
-                self.whole[row] -= int(self.devices[row, device] >= WHOLE_GPU_MILLIS)
-                self.devices[row, device] -= shape.part_millis
+                self._part(row, device, workers * shape.part_millis)
+            else:
+                self._hold(row, workers * shape.gpus)
 
     def _count(self, shape: Shape, row: int, workers: int) -> None:
         self.whole[row] += workers * shape.gpus

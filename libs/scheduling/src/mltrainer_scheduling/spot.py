@@ -1,7 +1,8 @@
 """Spot or on-demand, tick by tick: policies as pure functions over the state of many jobs, one row each.
 
 No policy can miss a deadline that on-demand could keep: `within_deadline` overrules what would leave too
-little time to start on demand and finish, the changeover included.
+little time to start on demand and finish, the changeover included. Nor can the default cost more than
+on-demand and a small stake: `within_budget`.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from mltrainer_scheduling.jobs import Integers
+from mltrainer_scheduling.jobs import Floats, Integers
 from mltrainer_scheduling.spot_plan import CostToGo, Instance, JobStates, SpotTerms
+
+# Of the price of doing it all on demand, what a job may lose by trying spot.
+_STAKE = 0.01
+_ROUNDING = 1e-9
 
 
 class SpotPolicy(StrEnum):
@@ -65,7 +70,8 @@ class Forecast:
 
     def __call__(self, states: JobStates) -> Integers:
         """Compares idling, spot and on-demand."""
-        return np.asarray(np.argmin(self.plan.action_costs(states), axis=1), np.int64)
+        chosen = np.asarray(np.argmin(self.plan.action_costs(states), axis=1), np.int64)
+        return within_budget(chosen, states, self.plan.terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,33 @@ def within_deadline(
         late = (left > 0) & (left + terms.changeover_ticks > states.ticks_left - 1)
         action = np.where(late, Instance.ON_DEMAND, action)
     return np.asarray(np.where(states.work_left > 0, action, Instance.NONE), np.int64)
+
+
+def within_budget(
+    chosen: Integers, states: JobStates, terms: SpotTerms, extra: Floats | float = 0.0
+) -> Integers:
+    """Returns what runs: on-demand where anything else might end up too dear for all spot that comes or not.
+
+    What a job has paid and would pay to finish on demand may exceed the price of on-demand alone by no more
+    than its stake. Leaving on-demand to wait is not worth a stake: only what was saved may pay for coming
+    back. `extra` is what a choice costs besides.
+    """
+    spot = chosen == Instance.SPOT
+    ready = (states.changeover_left == 0) & (states.instance == Instance.SPOT)
+    progress = spot & (ready | (terms.changeover_ticks == 0))
+    total = (
+        states.paid + extra + spot * terms.spot_ratio + states.work_left - progress + terms.changeover_ticks
+    )
+    most = terms.work_ticks + terms.changeover_ticks + np.where(spot, stake(terms), 0.0)
+    waits = (chosen == Instance.NONE) & (states.instance != Instance.ON_DEMAND)
+    affordable = waits | (chosen == Instance.ON_DEMAND) | (total <= most + _ROUNDING)
+    return np.asarray(np.where(affordable, chosen, Instance.ON_DEMAND), np.int64)
+
+
+def stake(terms: SpotTerms) -> float:
+    """Returns by how many ticks on demand a job may be dearer than on demand: one start at least."""
+    alone = terms.work_ticks + terms.changeover_ticks
+    return max(_STAKE * alone, terms.changeover_ticks * terms.spot_ratio)
 
 
 _PEERS: dict[SpotPolicy, Callable[[SpotTerms], SpotChoice]] = {

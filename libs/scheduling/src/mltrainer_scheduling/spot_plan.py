@@ -49,6 +49,7 @@ class JobStates:
         work_left: Ticks of work.
         changeover_left: Ticks until the instance begins to make progress.
         model: Row of the forecast in the plan.
+        paid: What each job has cost so far, in ticks on demand.
     """
 
     elapsed_ticks: int
@@ -59,6 +60,7 @@ class JobStates:
     work_left: Integers
     changeover_left: Integers
     model: Integers
+    paid: Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ def play(
             work,
             changeover,
             jobs.model[:, tick],
+            cost,
         )
         action = within_deadline(choose(states), states, terms, fall_back=fall_back)
         started = (action != Instance.NONE) & (action != instance)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mltrainer_scheduling.jobs import Flags, Floats, Integers
-from mltrainer_scheduling.spot import within_deadline
+from mltrainer_scheduling.spot import within_budget, within_deadline
 from mltrainer_scheduling.spot_plan import CostToGo, Instance, JobStates, SpotTerms
 from mltrainer_scheduling.spot_simulation import SpotJobs, check_deadline
 
@@ -97,6 +97,7 @@ class _ZoneRun:
             self.work,
             self.changeover,
             jobs.model[:, tick],
+            self.cost,
         )
 
 
@@ -108,7 +109,9 @@ def _tick(run: _ZoneRun, market: _Market, tick: int) -> None:
     run.changeover = np.where(lost, 0, run.changeover)
     zone, chosen = _cheapest(run, market, tick)
     states = run.states(market, market.zones[0], tick, available[zone, rows])
-    action = within_deadline(chosen, states, market.terms)
+    moves = (zone != run.zone) & (run.zone >= 0)
+    action = within_budget(chosen, states, market.terms, extra=market.egress_ticks * moves)
+    action = within_deadline(action, states, market.terms)
     zone = np.where((action != chosen) & (run.zone >= 0), run.zone, zone)
     started = (action != Instance.NONE) & (action != run.instance)
     moved = started & (zone != run.zone) & (run.zone >= 0)

@@ -91,9 +91,13 @@ class _Planning:
         if not len(rows):
             return
         for row in rows:
-            account = self._account(int(row))
+            account, name = self._account(int(row)), str(self._snapshot.jobs.job_id[row])
             self._book.take(account.queue, account.amounts, -1)
-            self._stops.append(Stop(str(self._snapshot.jobs.job_id[row]), reason, beneficiary))
+            begins = [begin for begin in self._begins if begin.training != name]
+            if len(begins) == len(self._begins):
+                self._stops.append(Stop(name, reason, beneficiary))
+            # What would begin with this very plan, and gives way to a later claim, does not begin at all.
+            self._begins = begins
         self._snapshot = without(self._snapshot, rows)
 
     def _account(self, row: int) -> Account:
