@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from mltrainer_testkit.clocks import ManualClock
 from mltrainer_testkit.conformance import check_an_event_is_claimed_once
 from polars.testing import assert_frame_equal
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from .quotes import Quote, day, market, to_bars
 
@@ -297,3 +298,39 @@ async def test_nothing_is_kept_of_a_write_that_fails(store: Store) -> None:
         await fail_before_commit()
 
     assert await store.record([Quote("S0", 0, 10.0)]) == 1
+
+
+async def test_writes_that_are_held_back_are_seen_by_the_next_read(store: Store) -> None:
+    bars = to_bars([Quote("S0", 0, 10.0)])
+
+    async with store.unit_of_work() as uow:
+        await uow.bars.add(bars)
+        known = await uow.bars.known(bars)
+
+    assert_frame_equal(known, bars)
+
+
+async def test_a_held_back_write_that_breaks_a_key_keeps_the_whole_transaction_out(store: Store) -> None:
+    bars = to_bars([Quote("S0", 0, 10.0)])
+
+    async with store.unit_of_work() as uow:
+        await uow.bars.add(bars)
+        await uow.bars.add(bars)
+        with pytest.raises(DBAPIError):
+            await uow.commit()
+
+    async with store.unit_of_work.snapshot() as stored:
+        assert (await stored.bars.known(bars)).is_empty()
+
+
+async def test_rows_handed_on_never_replace_newer_ones(store: Store) -> None:
+    await store.record(market(2, 3))
+    newest = await store.online_row("S0")
+    plan = plan_read(SCHEMA.service("daily_market_v1"))
+    before = await store.online.read(plan.groups, [[LAYOUT.key("S0")]])
+    async with store.unit_of_work.snapshot() as stored:
+        _, reached = await stored.rows.online_rows(-1)
+
+    await store.online.take(replace(newest, event_times=newest.event_times - 1), reached + 1)
+
+    assert await store.online.read(plan.groups, [[LAYOUT.key("S0")]]) == before
