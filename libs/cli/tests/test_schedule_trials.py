@@ -106,7 +106,13 @@ def test_spot_across_zones_counts_egress_and_knows_no_optimum(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        pytest.param(["--spot-price", "0"], "Prices must be above zero", id="spot for nothing"),
+        pytest.param(["--spot-price", "0"], "numbers above zero", id="spot for nothing"),
+        pytest.param(["--spot-price", "nan"], "numbers above zero", id="spot is no number"),
+        pytest.param(["--spot-price=-1"], "numbers above zero", id="spot below zero"),
+        pytest.param(["--od-price", "nan"], "numbers above zero", id="on-demand is no number"),
+        pytest.param(["--od-price", "inf"], "numbers above zero", id="on-demand without end"),
+        pytest.param(["--work-h", "inf"], "Durations must be numbers", id="work without end"),
+        pytest.param(["--egress-usd", "nan"], "'--egress-usd'", id="egress is no number"),
         pytest.param(["--zones", "c"], "No zone is called 'c'", id="unknown zone"),
         pytest.param(["--policy", "x"], "No policy is called 'x'", id="unknown policy"),
         pytest.param(["--deadline-slack", "1.0"], "the deadline leaves", id="longer than its deadline"),

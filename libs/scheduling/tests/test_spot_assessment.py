@@ -5,11 +5,11 @@ from math import inf, nan
 import pytest
 from mltrainer_scheduling.spot_assessment import (
     AvailabilityHistory,
-    PriceError,
     SpotJob,
     SpotPrices,
     assess,
 )
+from mltrainer_scheduling.spot_plan import PriceError, SpotTerms
 
 HOUR_S = 3_600.0
 JOB = SpotJob(work_s=2 * HOUR_S, deadline_s=4 * HOUR_S)
@@ -88,3 +88,9 @@ def test_a_zone_that_was_never_up_costs_about_what_on_demand_does() -> None:
 
 def test_equal_questions_have_equal_answers() -> None:
     assert assess(JOB, PRICES, MIXED) == assess(JOB, PRICES, MIXED)
+
+
+@pytest.mark.parametrize("ratio", [nan, inf, 0.0, -0.3])
+def test_terms_whose_prices_cannot_be_are_refused(ratio: float) -> None:
+    with pytest.raises(PriceError, match="no number above zero"):
+        SpotTerms(work_ticks=20, changeover_ticks=2, spot_ratio=ratio)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mltrainer_cli.errors import CliError
+from mltrainer_cli.pictures import blank_picture, write_picture
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
@@ -23,11 +23,7 @@ class Series:
 
 def draw_series(drawn: Sequence[Series], path: Path, *, title: str, up: str) -> None:
     """Writes a picture in the format that the name of the file ends with."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 4.5), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = blank_picture(9.0, 4.5)
     axes = figure.subplots()
     for series in drawn:
         times = np.array([time.rstrip("Z") for time, _ in series.points], dtype="datetime64[us]")
@@ -37,12 +33,7 @@ def draw_series(drawn: Sequence[Series], path: Path, *, title: str, up: str) -> 
     axes.set_ylabel(up)
     axes.grid(visible=True, alpha=0.3)
     figure.legend(loc="outside lower center", ncols=min(len(drawn), 6))
-    try:
-        canvas.print_figure(str(path), dpi=120)
-    except OSError as error:
-        raise CliError.from_os_error(error, "write the picture") from None
-    except ValueError as error:
-        raise CliError(f"Could not write {path}: {error}.") from None
+    write_picture(figure, path)
 
 
 def sparkline(series: Series) -> str:

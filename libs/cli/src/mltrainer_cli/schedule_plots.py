@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mltrainer_cli.errors import CliError
+from mltrainer_cli.pictures import blank_picture, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,11 +19,7 @@ _BINS = 200
 
 def draw_replays(replays: "Mapping[str, Replay]", path: Path) -> None:
     """Writes a picture; several policies share the axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 10.0), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = blank_picture(9.0, 10.0)
     completion, use, queue = figure.subplots(3, 1)
     for name, one in replays.items():
         hours = np.sort(one.finish_s - one.submit_s) / _HOUR_S
@@ -36,12 +32,7 @@ def draw_replays(replays: "Mapping[str, Replay]", path: Path) -> None:
     _label(use, "day", "part of the GPUs allocated")
     _label(queue, "day", "jobs waiting")
     completion.legend()
-    try:
-        canvas.print_figure(str(path), dpi=120)
-    except OSError as error:
-        raise CliError.from_os_error(error, "write the picture") from None
-    except ValueError as error:
-        raise CliError(f"Could not write {path}: {error}.") from None
+    write_picture(figure, path)
 
 
 def _binned(one: "Replay") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":

@@ -1,6 +1,6 @@
 """`mltrainer schedule simulate-spot`: what spot saves under deadlines, how far from the optimum."""
 
-from math import ceil
+from math import ceil, inf, isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,6 +55,8 @@ def simulate_spot(
     series = select_zones(read_availability(availability), zones)
     terms = spot_terms(work_h, changeover_s, tick_s, od_price, spot_price)
     slacks = deadline_slack or [1.08, 1.25, 1.5, 2.0]
+    if not all(map(isfinite, slacks)) or not isfinite(egress_usd or 0.0):
+        raise CliError("--deadline-slack and --egress-usd must be numbers.", ExitCode.USAGE)
     if egress_usd is None:
         trials = _zone_by_zone(series, terms, slacks, policy, jobs=jobs, seed=seed)
     else:
@@ -117,9 +119,11 @@ def spot_terms(
     """Turns hours and prices into ticks and a ratio."""
     from mltrainer_scheduling.spot_plan import SpotTerms
 
-    if not 0 < spot_price < od_price:
-        fault = "Prices must be above zero, and spot below on-demand: --od-price and --spot-price."
+    if not 0 < spot_price < od_price < inf:
+        fault = "Prices must be numbers above zero, and spot below on-demand: --od-price and --spot-price."
         raise CliError(fault, ExitCode.USAGE)
+    if not isfinite(work_h) or not isfinite(changeover_s):
+        raise CliError("Durations must be numbers: --work-h and --changeover-s.", ExitCode.USAGE)
     work, changeover = round(work_h * _HOUR_S / tick_s), ceil(changeover_s / tick_s - 1e-9)
     return SpotTerms(max(1, work), changeover, spot_price / od_price)
 

@@ -8,17 +8,13 @@ import numpy as np
 from mltrainer_scheduling.jobs import Floats, Integers
 from mltrainer_scheduling.spot import Forecast, SpotChoice, Steady
 from mltrainer_scheduling.spot_forecast import learn_availability, run_ages
-from mltrainer_scheduling.spot_plan import Instance, SpotTerms, plan_costs
+from mltrainer_scheduling.spot_plan import Instance, PriceError, SpotTerms, plan_costs
 from mltrainer_scheduling.spot_simulation import SpotJobs, play
 
 _PATHS = 200
 _GRID_POINTS = 110
 _LONGEST_TICKS = 2_000
 _SECONDS_PER_HOUR = 3_600.0
-
-
-class PriceError(ValueError):
-    """A price is missing, not a number, zero or below; nothing can be promised without it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ state of its own; a start on demand cannot fail and adds the changeover to the w
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import isfinite
 from typing import assert_never
 
 import numpy as np
@@ -27,13 +28,25 @@ class Instance(IntEnum):
 _STARTED = 3
 
 
+class PriceError(ValueError):
+    """A price is missing, not a number, zero or below; nothing can be promised without it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpotTerms:
-    """Job and market, in ticks; `spot_ratio` is the price of spot over that of on-demand."""
+    """Job and market, in ticks; `spot_ratio` is the price of spot over that of on-demand.
+
+    Raises:
+        PriceError: The ratio cannot come from two prices.
+    """
 
     work_ticks: int
     changeover_ticks: int
     spot_ratio: float
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.spot_ratio) and self.spot_ratio > 0.0):
+            raise PriceError(f"spot over on-demand is {self.spot_ratio}, no number above zero")
 
 
 @dataclass(frozen=True, slots=True)
