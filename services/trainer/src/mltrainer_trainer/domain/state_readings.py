@@ -30,8 +30,11 @@ Name = Callable[[Floats, Floats, Floats], int]
 
 
 def last_state(_seen: Floats, said: Floats, _edges: Floats) -> int:
-    """Names the state of the last row; the probability of a state names it from a half on."""
-    return round(float(said[-1]))
+    """Names the state of the last row; the probability of a state names it from a half on.
+
+    Where a filter breaks down over unlikely values, and says no number, there is no state.
+    """
+    return round(float(said[-1])) if np.isfinite(said[-1]) else _NO_STATE
 
 
 def level_of_segment(seen: Floats, said: Floats, edges: Floats) -> int:
