@@ -1,10 +1,7 @@
 """Drives the offline store through Feast; each function is a claim. Run it in a process of its own."""
 
-import sys
-import tempfile
-import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from feast import (
     Field,
     FileSource,
     PushSource,
-    RepoConfig,
     RequestSource,
     ValueType,
 )
@@ -30,13 +26,10 @@ from feast.feature_logging import LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
+from feast_checks import DAY, START, SYMBOL, claims, open_store, run
 from mltrainer_feature.adapters.feast_offline.definitions import UnsupportedSourceError
 from mltrainer_feature.adapters.offline.columns import UnusableColumnError
 from mltrainer_feature.adapters.offline.entity_rows import UnusableEntityRowsError
-
-START = datetime(2024, 1, 1, tzinfo=UTC)
-DAY = timedelta(days=1)
-SYMBOL = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
 
 
 class Bench:
@@ -48,17 +41,8 @@ class Bench:
 
     def opened(self, **settings: Any) -> FeatureStore:
         kind = "mltrainer_feature.adapters.feast_offline.PolarsOfflineStore"
-        return FeatureStore(
-            config=RepoConfig(
-                project="checks",
-                provider="local",
-                registry=str(self.folder / "registry.db"),
-                online_store={"type": "sqlite", "path": str(self.folder / "online.db")},
-                offline_store={"type": kind, **settings},
-                entity_key_serialization_version=3,
-                repo_path=str(self.folder),
-            )
-        )
+        online = {"type": "sqlite", "path": str(self.folder / "online.db")}
+        return open_store(self.folder, online_store=online, offline_store={"type": kind, **settings})
 
     def source(self, rows: list[dict[str, Any]], name: str = "prices", **facts: Any) -> FileSource:
         path = self.folder / name
@@ -321,24 +305,5 @@ def refused(kind: type[Exception], call: Callable[[], Any]) -> None:
     raise AssertionError(f"no {kind.__name__}")
 
 
-CHECKS = [
-    item for name, item in list(globals().items())
-    if callable(item) and getattr(item, "__annotations__", {}).get("bench") is Bench
-]  # fmt: skip
-
-
-def main() -> int:
-    failed = 0
-    for check in CHECKS:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                check(Bench(Path(folder)))
-            except Exception:  # noqa: BLE001  # the next claim is checked too
-                failed += 1
-                sys.stderr.write(f"{check.__name__}\n{traceback.format_exc()}\n")
-    sys.stdout.write(f"{len(CHECKS) - failed} of {len(CHECKS)} hold\n")
-    return failed
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(claims(globals(), Bench), Bench))

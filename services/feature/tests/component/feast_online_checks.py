@@ -6,9 +6,7 @@ python feast_online_checks.py redis://127.0.0.1:6379
 import asyncio
 import itertools
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,13 @@ from feast import (
     Field,
     FileSource,
     PushSource,
-    RepoConfig,
     ValueType,
 )
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, Int64, String
+from feast_checks import DAY, START, SYMBOL, claims, open_store, run
 from mltrainer_feature.adapters.feast_online import GuardedRedisOnlineStore
 from mltrainer_feature.adapters.redis_connection import RedisAddress, RedisConnection
 from mltrainer_feature.adapters.redis_rows import RedisOnlineStore
@@ -41,9 +39,6 @@ from mltrainer_feature.wire.feast_stubs import serving_pb2
 from mltrainer_feature.wire.online_format import StoredTimes, feature_field, key_prefix, key_values
 from redis import Redis
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
-DAY = timedelta(days=1)
-SYMBOL = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
 ACCOUNT = Entity(name="account", join_keys=["account"], value_type=ValueType.INT64)
 
 
@@ -60,16 +55,8 @@ class Bench:
     def opened(self, *, project: str = "checks", is_feasts: bool = False) -> FeatureStore:
         address = self.url.removeprefix("redis://")
         ours = {"type": "mltrainer_feature.adapters.feast_online.GuardedRedisOnlineStore", "url": self.url}
-        return FeatureStore(
-            config=RepoConfig(
-                project=project,
-                provider="local",
-                registry=str(self.folder / f"{project}.db"),
-                online_store={"type": "redis", "connection_string": address} if is_feasts else ours,
-                entity_key_serialization_version=3,
-                repo_path=str(self.folder),
-            )
-        )
+        stores = {"type": "redis", "connection_string": address} if is_feasts else ours
+        return open_store(self.folder, project, online_store=stores)
 
     @staticmethod
     def key(symbol: str) -> bytes:
@@ -311,25 +298,5 @@ def the_store_closes_with_its_rows(bench: Bench) -> None:
     assert issubclass(GuardedRedisOnlineStore, object)
 
 
-CHECKS: list[Callable[[Bench], None]] = [
-    item for name, item in list(globals().items())
-    if callable(item) and Bench in list(getattr(item, "__annotations__", {}).values())[:1]
-    and getattr(item, "__annotations__", {}).get("return") is None and len(item.__annotations__) == 2
-]  # fmt: skip
-
-
-def main() -> int:
-    failed = 0
-    for check in CHECKS:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                check(Bench(Path(folder), sys.argv[1]))
-            except Exception:  # noqa: BLE001  # the next claim is checked too
-                failed += 1
-                sys.stderr.write(f"{check.__name__}\n{traceback.format_exc()}\n")
-    sys.stdout.write(f"{len(CHECKS) - failed} of {len(CHECKS)} hold\n")
-    return failed
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(claims(globals(), Bench), lambda folder: Bench(folder, sys.argv[1])))
