@@ -12,7 +12,7 @@ from mltrainer_feature.domain.rows import Rows
 from mltrainer_feature.domain.skew import ServedVector, SkewReport, compare
 
 MAX_COMPARED = 10_000
-# What is older than five days is not served as PRESENT; a week covers it with restatements of the days before.
+# What is older than five days is not served as PRESENT; a week covers it with the days before.
 _LOOK_BACK = timedelta(days=7)
 
 
