@@ -147,7 +147,7 @@ class _History:
         return cls(integers(ordered["event_time"]), integers(ordered["created_time"]), values)
 
     def known_at(self, vector: ServedVector) -> tuple[NDArray[np.intp], bool]:
-        """Returns where rows lie that may have been served, the likeliest last, and whether all came later."""
+        """Returns places of rows that may have been served, the likeliest last, and whether all are later."""
         served_us = _microseconds(vector.served_time)
         is_known = (self.created_times <= served_us) & (self.event_times <= served_us)
         if vector.event_time is None:
@@ -210,7 +210,7 @@ def _mean_shift(served: Floats, recomputed: Floats) -> float | None:
 
 
 def stability_index(served: Floats, recomputed: Floats) -> float | None:
-    """Sums (served - recomputed) ln(served / recomputed) over shares by decile and of undefined values."""
+    """Sums (served - recomputed) ln(served / recomputed) over shares by decile and of undefined ones."""
     if min(served.size, recomputed.size) < MIN_FOR_STABILITY or not np.isfinite(recomputed).any():
         return None
     deciles = np.quantile(recomputed[np.isfinite(recomputed)], np.arange(1, _BINS) / _BINS)
