@@ -91,6 +91,24 @@ async def test_what_was_lent_is_taken_back_from_who_loses_least(make_scheduler: 
     assert "gave its place to" in victim.message
 
 
+async def test_what_begins_and_gives_way_in_one_plan_was_never_placed(
+    make_scheduler: Any, seeded: Spec
+) -> None:
+    scheduler = make_scheduler(policy=AT_ONCE)
+    await scheduler.ready(cpus=2.0)
+    await scheduler.queues.set([Queue("a", guaranteed=_cpus(1)), Queue("b", guaranteed=_cpus(1))], None)
+    await _ask(scheduler, seeded, "c", 1, cpus=2.0)
+    await scheduler.place()
+    await _ask(scheduler, seeded, "a", 2, cpus=2.0)
+    await _ask(scheduler, seeded, "b", 3)
+
+    done = await scheduler.place()
+
+    assert [item.request_id for item in done.stopped] == ["c1"]
+    assert await _states(scheduler, "a2", "b3") == [TrainingState.QUEUED, TrainingState.PLACED]
+    assert (await scheduler.training("a2")).preemption_count == 0
+
+
 async def test_nothing_is_reclaimed_before_the_minimum_run_or_beyond_the_bound(
     make_scheduler: Any, seeded: Spec
 ) -> None:
