@@ -96,7 +96,8 @@ async def test_what_begins_and_gives_way_in_one_plan_was_never_placed(
 ) -> None:
     scheduler = make_scheduler(policy=AT_ONCE)
     await scheduler.ready(cpus=2.0)
-    await scheduler.queues.set([Queue("a", guaranteed=_cpus(1)), Queue("b", guaranteed=_cpus(1))], None)
+    desk = Queue("desk", guaranteed=_cpus(2))
+    await scheduler.queues.set([desk, Queue("a", "desk"), Queue("b", "desk", guaranteed=_cpus(1))], None)
     await _ask(scheduler, seeded, "c", 1, cpus=2.0)
     await scheduler.place()
     await _ask(scheduler, seeded, "a", 2, cpus=2.0)

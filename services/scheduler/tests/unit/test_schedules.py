@@ -1,8 +1,7 @@
 """Random histories through the real path: events, snapshot, plan, transaction.
 
 `MLTRAINER_SCHEDULES=10000 pytest --hypothesis-profile=search services/scheduler/tests/unit/test_schedules.py`
-tries more of them; half of
-them in a scheduler that plans narrowly from the first training on.
+tries more of them; half of them in a scheduler that plans narrowly from the first training on.
 """
 
 import asyncio
