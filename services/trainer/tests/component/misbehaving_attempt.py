@@ -16,7 +16,7 @@ from mltrainer_trainer.domain.learners import Fit, FitRequest, Learner
 
 DATA = Path(os.environ["MLTRAINER_DATA_DIRECTORY"])
 MEBIBYTE = 1 << 20
-load_learner = training_executor.load_learner
+load_learner = training_executor.load_any_learner
 
 
 def hold_memory() -> None:
@@ -70,7 +70,7 @@ def load(entry: CatalogueEntry) -> Learner:
     return fit
 
 
-training_executor.load_learner = load
+training_executor.load_any_learner = load
 code = attempt.main(sys.argv[1:])
 sys.stderr.flush()
 os._exit(code)
