@@ -1,9 +1,11 @@
+import fcntl
 import hashlib
 import os
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,9 +60,35 @@ def test_spools_of_killed_processes_are_found_by_their_age(tmp_path: Path) -> No
     now = datetime.now(UTC)
     os.utime(old, times=((now - timedelta(days=2)).timestamp(),) * 2)
 
-    assert store.folder.old_spools(now - timedelta(days=1)) == [old]
-    with store.upload():
-        assert set(store.folder.old_spools(now + timedelta(days=1))) == {old, young}
+    assert store.folder.drop_old_spools(now - timedelta(days=1), dry_run=True) == 1
+    assert old.exists()
+    assert store.folder.drop_old_spools(now - timedelta(days=1)) == 1
+    assert not old.exists()
+    with store.upload() as upload:
+        upload.write(b"hello")
+        assert store.folder.drop_old_spools(now + timedelta(days=1)) == 1
+        upload.commit(HELLO)
+    assert not young.exists()
+    assert store.read_bytes(HELLO) == b"hello"
+
+
+def test_a_spool_that_is_dropped_before_its_lock_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ContentStore(str(tmp_path))
+    lock = fcntl.flock
+    dropped: list[int] = []
+
+    def drop_first(file: Any, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        dropped.append(store.folder.drop_old_spools(datetime.now(UTC) + timedelta(days=1)))
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", drop_first)
+    store.put_bytes(b"hello")
+
+    assert dropped == [1]
+    assert store.read_bytes(HELLO) == b"hello"
 
 
 def test_altered_content_is_never_returned(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -50,9 +50,7 @@ class ObjectFolder:
         folder = Path(self.root) / _SPOOLS if self.is_local else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
-            # Until its writer has ended, nobody takes it for abandoned, however slow it is.
-            fcntl.flock(spool, fcntl.LOCK_EX)
+        with _locked_file(folder) as spool:
             try:
                 yield spool
             finally:
@@ -124,12 +122,12 @@ class ObjectFolder:
         if self.is_local:
             Path(self._path(name)).rmdir()
 
-    def old_spools(self, before: datetime) -> list[Path]:
-        """Returns the spools that a killed process has left before a time."""
+    def drop_old_spools(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Removes the spools that a killed process has left before a time; returns how many there were."""
         folder = Path(self.root) / _SPOOLS
         if not self.is_local or not folder.is_dir():
-            return []
-        return [path for path in folder.iterdir() if _is_abandoned(path, before)]
+            return 0
+        return sum(_drop_abandoned(path, before, dry_run=dry_run) for path in folder.iterdir())
 
     def uri(self, name: str) -> str:
         """Returns where a file lies, for messages to other services and people."""
@@ -200,10 +198,24 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _is_abandoned(path: Path, before: datetime) -> bool:
+def _locked_file(folder: Path | None) -> IO[bytes]:
+    """Makes a file that nobody takes for abandoned until its writer has ended, however slow it is."""
+    while True:
+        file = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - the caller closes it
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Between its making and its lock it may have been taken for abandoned.
+        if os.fstat(file.fileno()).st_nlink:
+            return cast("IO[bytes]", file)
+        file.close()
+
+
+def _drop_abandoned(path: Path, before: datetime, *, dry_run: bool) -> bool:
     try:
         with path.open("rb") as spool:
             fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.fstat(spool.fileno()).st_mtime < before.timestamp()
+            is_old = os.fstat(spool.fileno()).st_mtime < before.timestamp()
+            if is_old and not dry_run:
+                path.unlink(missing_ok=True)
+            return is_old
     except (FileNotFoundError, BlockingIOError):
         return False

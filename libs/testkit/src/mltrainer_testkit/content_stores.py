@@ -60,7 +60,7 @@ def check_nothing_is_visible_before_commit(store: ContentStore) -> None:
     with suppress(DigestMismatchError):
         store.put_bytes(b"hullo", expected_digest=digest)
     assert not list(store.contents())
-    assert not store.folder.old_spools(datetime.now(UTC) + timedelta(days=1))
+    assert not store.folder.drop_old_spools(datetime.now(UTC) + timedelta(days=1), dry_run=True)
 
 
 def check_what_is_missing_is_not_found(store: ContentStore) -> None:

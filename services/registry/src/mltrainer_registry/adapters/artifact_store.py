@@ -120,10 +120,7 @@ class ContentArtifactStore:
         return await asyncio.to_thread(self._drop_abandoned, before, dry_run=dry_run)
 
     def _drop_abandoned(self, before: datetime, *, dry_run: bool) -> int:
-        spools = self.store.folder.old_spools(before)
-        for spool in () if dry_run else spools:
-            spool.unlink(missing_ok=True)
-        count = len(spools)
+        count = self.store.folder.drop_old_spools(before, dry_run=dry_run)
         for folder in self.store.folder.folders(_PARTS):
             names = [file.name for file in self.store.folder.files(folder)]
             # An upload that goes on has a young part; its others are needed as well.
