@@ -63,7 +63,7 @@ types: setup ## Check the types
 imports: setup ## Check the import contracts
 	lint-imports --no-cache | tail -n 20
 
-# Real processes on a machine that others use too: what fails once is tried again and listed as RERUN (ADR 0091).
+# Real processes and sockets on a machine that others use too: what fails once is tried again and listed as RERUN (ADR 0091).
 SECOND_TRY := --reruns 1 --reruns-delay 5 -rR
 
 # Consul and the S3 server take minutes to build once; their tests come last and wait, or skip with the reason.
@@ -71,7 +71,7 @@ test: check ## What CI calls: checks, then unit, component and integration tests
 	(nice sh -c 'python -m mltrainer_testkit.s3 tests/integration/versitygw_build; \
 	  python -m mltrainer_testkit.consul tests/integration/consul_build' >/dev/null 2>&1 &)
 	coverage erase
-	pytest -p no:cacheprovider -m "not integration and not catalogue" -n 2 --dist loadfile --cov --cov-report= libs services tests
+	pytest -p no:cacheprovider -m "not integration and not catalogue" -n 2 --dist loadfile $(SECOND_TRY) --cov --cov-report= libs services tests
 	pytest -p no:cacheprovider -m integration -n 2 --dist loadfile $(SECOND_TRY) libs services
 	pytest -p no:cacheprovider -m integration $(SECOND_TRY) tests
 	coverage report --fail-under=80 | tail -n 1

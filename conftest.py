@@ -14,3 +14,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Searches where a seed is given; `--hypothesis-profile=search` does so with a seed of its own choice."""
     if config.getoption("hypothesis_seed") is not None:
         settings.load_profile("search")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves a second try to tests with real processes, sockets and threads (ADR 0091)."""
+    for item in items:
+        if "component" not in item.path.parts and item.get_closest_marker("integration") is None:
+            item.add_marker(pytest.mark.flaky(reruns=0))
