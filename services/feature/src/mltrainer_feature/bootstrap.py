@@ -1,10 +1,13 @@
 """Puts feature together."""
 
 import asyncio
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mltrainer.feature.v1.events_pb2 import FeaturesMaterialized, ViewRevised
 from mltrainer.feature.v1.feature_service_pb2_grpc import add_FeatureServiceServicer_to_server
@@ -22,6 +25,7 @@ from mltrainer_messaging.progress import ProgressStore
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
 
+from mltrainer_feature.adapters.drop_folder import LocalDropFolder
 from mltrainer_feature.adapters.file_progress import FileProgress
 from mltrainer_feature.adapters.files import StoredFiles
 from mltrainer_feature.adapters.online_rows import CachedOnlineRows, RowLayout
@@ -43,6 +47,7 @@ from mltrainer_feature.application.read_online import ReadOnlineHandler
 from mltrainer_feature.application.record_bars import RecordBarsHandler
 from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, ReplayRefusedBarsHandler
 from mltrainer_feature.application.skew import CompareServedVectorsHandler, RecordServedVectorsHandler
+from mltrainer_feature.application.take_files import TakeDroppedFiles
 from mltrainer_feature.application.wakeup import Wakeup
 from mltrainer_feature.domain.errors import UnreadableRegistryError
 from mltrainer_feature.domain.exchanges import Exchanges, InvalidExchangesError, parse_exchanges
@@ -56,6 +61,7 @@ from mltrainer_feature.entrypoints.workers import (
     follow_online_rows,
     follow_registry,
     run_imports,
+    take_files,
     watch_ages,
     write_datasets,
 )
@@ -121,10 +127,12 @@ class _FeatureParts:
         self._read_online = ReadOnlineHandler(online.store, market_clock, StoredTimes())
         served = SqlServedVectors(unit_of_work.database)
         self._record_served = RecordServedVectorsHandler(served, settings.skew_share, settings.skew_vectors)
+        import_bars = ImportBarsHandler(unit_of_work, files, context.clock, self._import_wakeup)
+        self._take_files = _take_files(settings, files.store, import_bars, unit_of_work)
         self._use_cases = FeatureUseCases(
             CreateDatasetHandler(unit_of_work, context.clock, market_clock, self._dataset_wakeup),
             CancelDatasetHandler(unit_of_work),
-            ImportBarsHandler(unit_of_work, files, context.clock, self._import_wakeup),
+            import_bars,
             Queries(unit_of_work, market_clock),
             ListRefusedBarsHandler(unit_of_work),
             ReplayRefusedBarsHandler(unit_of_work, self._online, market_clock, exchanges),
@@ -164,8 +172,13 @@ class _FeatureParts:
                 "online": lambda: follow_online_rows(self._online),
                 "registry": lambda: follow_registry(self._schemas),
                 "ages": lambda: watch_ages(self._use_cases.queries, self._instruments),
+                **self._drop_folder(),
             },
         )
+
+    def _drop_folder(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        take = self._take_files
+        return {} if take is None else {"drop_folder": lambda: take_files(take)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +214,26 @@ async def _exchanges(settings: FeatureSettings) -> Exchanges:
         return await asyncio.to_thread(parse_exchanges, settings.exchanges)
     except InvalidExchangesError as error:
         raise StartupError(f"MLTRAINER_FEATURE_EXCHANGES: {error}") from error
+
+
+def _take_files(
+    settings: FeatureSettings,
+    content: ContentStore,
+    import_bars: ImportBarsHandler,
+    unit_of_work: SqlUnitOfWorkFactory,
+) -> TakeDroppedFiles | None:
+    if settings.drop_folder is None:
+        return None
+    if not settings.drop_folder.is_dir():
+        raise StartupError(f"MLTRAINER_FEATURE_DROP_FOLDER: {settings.drop_folder} is no folder")
+    return TakeDroppedFiles(
+        LocalDropFolder(settings.drop_folder, content),
+        import_bars,
+        unit_of_work,
+        monotonic_s=time.monotonic,
+        settle_s=settings.drop_settle_s,
+        max_bytes=settings.import_max_bytes,
+    )
 
 
 def _files(platform: PlatformSettings, settings: FeatureSettings) -> StoredFiles:

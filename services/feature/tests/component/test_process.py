@@ -3,9 +3,10 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from .quotes import START
 
 pytestmark = pytest.mark.integration
 DAYS, SYMBOLS = 4_500, 20
-RunProcess = Callable[[], AbstractAsyncContextManager["Process"]]
+RunProcess = Callable[..., AbstractAsyncContextManager["Process"]]
 
 
 class Process:
@@ -63,9 +64,9 @@ def run_process(tmp_path: Path) -> RunProcess:
     environment["MLTRAINER_KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
 
     @asynccontextmanager
-    async def run() -> AsyncIterator[Process]:
+    async def run(**settings: str) -> AsyncIterator[Process]:
         started = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mltrainer_feature", env=environment
+            sys.executable, "-m", "mltrainer_feature", env=environment | settings
         )
         issuer = TokenIssuer(load_or_create_token_key(tmp_path / "token.key"), "users/test", [Role.OPERATOR])
         resolver = StaticResolver(tmp_path / "endpoints.json")
@@ -122,4 +123,32 @@ async def test_an_import_continues_after_the_process_was_killed(
     assert 0 < found.accepted_count < DAYS * SYMBOLS
     assert finished.state == resources_pb2.BarImport.STATE_SUCCEEDED
     assert finished.accepted_count == view.row_count == DAYS * SYMBOLS
+    assert view.data_revision == 1
+
+
+async def test_a_kill_between_taking_a_dropped_file_and_recording_it_loses_and_doubles_nothing(
+    run_process: RunProcess, tmp_path: Path
+) -> None:
+    folder, store = tmp_path / "drop", ContentStore(str(tmp_path / "artifacts"))
+    folder.mkdir()
+    settings = {"MLTRAINER_FEATURE_DROP_FOLDER": str(folder), "MLTRAINER_FEATURE_DROP_SETTLE_S": "0"}
+    content = b"".join(history().splitlines(keepends=True)[: 1 + 100 * SYMBOLS])
+    async with run_process(**settings) as process:
+        with closing(sqlite3.connect(tmp_path / "feature" / "feature.db", timeout=30)) as lock:
+            # Nobody can record the load while this lasts, so the taking that has begun is in its middle.
+            lock.execute("BEGIN IMMEDIATE")
+            (folder / ".bars.csv").write_bytes(content)
+            (folder / ".bars.csv").rename(folder / "bars.csv")
+            await poll(lambda: asyncio.to_thread(lambda: list(store.contents())), bool)
+            await process.end(signal.SIGKILL)
+    left = [path.name for path in folder.iterdir()]
+    async with run_process(**settings) as process:
+        taken = await poll(lambda: asyncio.to_thread(lambda: list(folder.glob("taken/*"))), bool)
+        view = await process.api.GetFeatureView(
+            service_pb2.GetFeatureViewRequest(name="featureViews/market_returns")
+        )
+
+    assert left == ["bars.csv"]
+    assert [path.read_bytes() for path in taken] == [content]
+    assert view.row_count == 100 * SYMBOLS
     assert view.data_revision == 1

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from mltrainer_common.content_store import ContentStore
 
 from mltrainer_feature.domain.bars import Bars
 from mltrainer_feature.domain.errors import UnreadableBarsError
-from mltrainer_feature.domain.imports import read_history
+from mltrainer_feature.domain.imports import HISTORY_COLUMNS, read_history
 from mltrainer_feature.domain.rows import Rows
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_PARQUET_MAGIC = b"PAR1"
+_VALUE_BYTES = 8
+_KEYS = ("symbol", "event_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +35,40 @@ class StoredFiles:
         return self.store.exists(sha256)
 
     def read_history(self, sha256: str) -> Bars:
-        """Reads a CSV of bars, plain or gzip.
+        """Reads a file of bars: CSV, plain or gzip, or Parquet.
 
         Raises:
             UnreadableBarsError: The bytes are no such file, or too many.
         """
         content = io.BytesIO(self.store.read_bytes(sha256))
+        if content.getvalue()[:4] == _PARQUET_MAGIC:
+            return read_history(self._parquet(content), self.close_offset)
         is_compressed = content.getvalue()[:2] == _GZIP_MAGIC
         source = gzip.GzipFile(fileobj=content) if is_compressed else content
         try:
             plain = source.read(self.max_bytes + 1)
-            if len(plain) > self.max_bytes:
-                raise UnreadableBarsError(
-                    f"the file holds more than {self.max_bytes} bytes: split it by time"
-                )
+            self._check_size(len(plain))
             table = pl.read_csv(plain, infer_schema=False, truncate_ragged_lines=True)
         except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
             raise UnreadableBarsError(f"the file is no CSV, plain or gzip: {_first_line(error)}") from error
         return read_history(table, self.close_offset)
+
+    def _parquet(self, content: io.BytesIO) -> pl.DataFrame:
+        try:
+            file = pq.ParquetFile(content)
+            facts = file.metadata
+            groups = (facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
+            # Repeated values take almost nothing in the file, and their full size in memory.
+            self._check_size(max(sum(groups), facts.num_rows * len(HISTORY_COLUMNS) * _VALUE_BYTES))
+            columns = [name for name in HISTORY_COLUMNS if name in file.schema_arrow.names]
+            table = pl.DataFrame(pl.from_arrow(file.read(columns)))
+            return _as_texts(table)
+        except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+            raise UnreadableBarsError(f"the file is no Parquet of bars: {_first_line(error)}") from error
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self.max_bytes:
+            raise UnreadableBarsError(f"the file holds more than {self.max_bytes} bytes: split it by time")
 
     def write_dataset(self, rows: Rows) -> tuple[str, str]:
         """Writes a dataset as Parquet and returns its digest and URI."""
@@ -55,6 +76,24 @@ class StoredFiles:
         rows.write_parquet(buffer, compression="zstd", compression_level=1)
         sha256 = self.store.put_bytes(buffer.getvalue())
         return sha256, self.store.uri(sha256)
+
+
+def _as_texts(table: pl.DataFrame) -> pl.DataFrame:
+    wrong = [
+        name
+        for name, kind in table.schema.items()
+        if name not in _KEYS and not (kind.is_numeric() or kind in {pl.String, pl.Null})
+    ]
+    if wrong:
+        raise UnreadableBarsError(f"the columns {', '.join(wrong)} hold no numbers")
+    kind = table.schema.get("event_time")
+    if isinstance(kind, pl.Datetime):
+        if kind.time_zone is None:
+            raise UnreadableBarsError("the event times have no time zone: write them with one, such as UTC")
+        moment = pl.col("event_time").cast(pl.Datetime("us", kind.time_zone)).dt.convert_time_zone("UTC")
+        table = table.with_columns(event_time=moment.dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ"))
+    texts = [name for name in _KEYS if name in table.columns]
+    return table.with_columns(pl.col(texts).cast(pl.String))
 
 
 def _first_line(error: Exception) -> str:

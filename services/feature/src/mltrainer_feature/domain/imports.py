@@ -14,6 +14,7 @@ MAX_PROBLEMS = 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
 _NUMBERS = ("close", "open", "high", "low", "volume")
+HISTORY_COLUMNS = ("symbol", "event_time", *_NUMBERS)
 
 
 class ImportState(StrEnum):

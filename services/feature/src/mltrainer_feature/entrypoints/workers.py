@@ -12,7 +12,9 @@ from mltrainer_feature.application.import_bars import RunNextImport
 from mltrainer_feature.application.online_plans import ChangingSchemas
 from mltrainer_feature.application.ports import OnlineRows
 from mltrainer_feature.application.queries import PageRequest, Queries
+from mltrainer_feature.application.take_files import TakeDroppedFiles
 from mltrainer_feature.application.wakeup import Wakeup
+from mltrainer_feature.domain.dropped_files import DropOutcome, DropState
 from mltrainer_feature.domain.errors import FeatureServiceError, UnreadableRegistryError
 from mltrainer_feature.entrypoints.instruments import FeatureInstruments
 
@@ -56,6 +58,35 @@ async def run_imports(run_next: RunNextImport, wakeup: Wakeup) -> None:
         return finished is not None
 
     await _work(step, run_next.fail, wakeup)
+
+
+async def take_files(take: TakeDroppedFiles) -> None:
+    """Takes files out of the drop folder until cancelled; a problem is logged when it is new."""
+    problems: set[str] = set()
+    while True:
+        found: set[str] = set()
+        try:
+            async for outcome in take():
+                if outcome.state is DropState.POSTPONED:
+                    found.add(f"{outcome.file.name}: {outcome.message}")
+                else:
+                    _log_file(outcome)
+        except _PASSING as error:
+            found.add(repr(error))
+        for problem in found - problems:
+            _log.warning("drop_folder_problem", error=problem)
+        problems = found
+        await asyncio.sleep(_POLL_S)
+
+
+def _log_file(outcome: DropOutcome) -> None:
+    _log.info(
+        "file_taken" if outcome.state is DropState.TAKEN else "file_refused",
+        file=outcome.file.name,
+        reason=outcome.reason,
+        message=outcome.message,
+        bar_import=outcome.bar_import.name if outcome.bar_import else None,
+    )
 
 
 async def follow_online_rows(online: OnlineRows) -> None:
