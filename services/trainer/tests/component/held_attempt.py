@@ -20,7 +20,7 @@ from mltrainer_trainer.domain.search import Trial
 DATA = Path(os.environ["MLTRAINER_DATA_DIRECTORY"])
 HOLD = (DATA / "hold").read_text()
 kept = 0
-load_learner, keep_trial = training_executor.load_learner, Journal.keep_trial
+load_learner, keep_trial = training_executor.load_any_learner, Journal.keep_trial
 
 
 def hold(place: str) -> None:
@@ -56,7 +56,7 @@ def keep_counted(journal: Journal, trial: Trial) -> None:
     hold(f"after {kept}")
 
 
-training_executor.load_learner = load_held
+training_executor.load_any_learner = load_held
 Journal.keep_trial = keep_counted  # type: ignore[method-assign]  # this program is made to be killed
 code = attempt.main(sys.argv[1:])
 sys.stderr.flush()
