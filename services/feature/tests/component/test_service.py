@@ -234,6 +234,30 @@ async def test_a_dataset_holds_features_and_labels_as_known(start_feature: Start
     assert table.filter(pl.col("label").is_null())["event_time"].min() == day(26)
 
 
+async def test_a_dataset_says_who_left_the_market_and_whose_prices_are_raw(
+    start_feature: StartFeature,
+) -> None:
+    stays = [Quote("S0", index, 10.0 + index) for index in range(31)]
+    lines = to_csv([*stays, *(quote for quote in market(2, 12) if quote.symbol == "S1")]).decode().split()
+    flags = ["adjusted", *("false" if line.startswith("S1") else "true" for line in lines[1:])]
+    content = "\n".join(f"{line},{flag}" for line, flag in zip(lines, flags, strict=True))
+    async with start_feature() as feature:
+        loaded = await load(feature, content.encode())
+        created = await create(feature, spec(["S0", "S1"], day(30)))
+        again = await feature.api.GetDataset(service_pb2.GetDatasetRequest(name=created.name))
+
+    universe = again.universe
+    assert loaded.accepted_count == 43
+    assert [(edge.symbol, edge.event_time.ToDatetime(day(0).tzinfo)) for edge in universe.ended_symbols] == [
+        ("S1", day(11))
+    ]
+    assert (universe.began_symbols, universe.symbols_without_bars) == ([], [])
+    assert universe.unadjusted_symbols == ["S1"]
+    assert universe.first_event_time.ToDatetime(day(0).tzinfo) == day(0)
+    assert universe.last_event_time.ToDatetime(day(0).tzinfo) == day(30)
+    assert "Ended inside the span: S1 (2021-01-15)" in universe.statement
+
+
 async def test_a_dataset_is_written_once_and_anew_after_a_late_bar(start_feature: StartFeature) -> None:
     quotes = market(2, 20)
     async with start_feature() as feature:

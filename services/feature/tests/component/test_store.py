@@ -63,8 +63,11 @@ class Store:
             rows, _ = await stored.rows.online_rows(-1)
         return rows.at(np.array([rows.symbols.index(symbol)]))
 
+    def recorder(self) -> RecordBarsHandler:
+        return RecordBarsHandler(self.unit_of_work, self.online, ManualClock(day(10_000)))
+
     async def record(self, batch: Batch) -> int:
-        record = RecordBarsHandler(self.unit_of_work, self.online, ManualClock(day(10_000)))
+        record = self.recorder()
         ids = tuple(f"{quote.symbol}-{quote.day}-{quote.known_after}-{quote.close}" for quote in batch)
         return (await record(ReceivedBars(ids, to_bars(batch)))).accepted_count
 
@@ -235,6 +238,33 @@ async def test_a_restated_bar_moves_the_data_revision_of_every_view(store: Store
     await store.record([Quote("S0", 1, 1.0, timedelta(days=1))])
 
     assert {(view.data_revision, view.revision) for view in await store.views()} == {(2, 2)}
+
+
+async def test_adjusted_and_other_prices_of_a_symbol_never_mix(store: Store) -> None:
+    record = store.recorder()
+    quotes = [Quote("S0", 0, 1.0), Quote("S0", 1, 1.0), Quote("S1", 1, 1.0), Quote("S1", 2, 1.0)]
+    adjusted = pl.Series([True, False, False, False])
+
+    # One by one: what is not yet known, what is remembered, and what the window could take.
+    results = [
+        await record(ReceivedBars((str(place),), to_bars([quote]).with_columns(adjusted=adjusted[place])))
+        for place, quote in enumerate(quotes)
+    ]
+    restarted = await store.record([Quote("S1", 3, 1.0)])
+
+    assert [one.accepted_count for one in results] == [1, 0, 1, 1]
+    assert restarted == 0
+    assert await store.quarantined() == ["ADJUSTMENT_MIXED", "ADJUSTMENT_MIXED"]
+
+
+async def test_a_batch_that_mixes_a_new_symbol_goes_by_its_first_bar(store: Store) -> None:
+    bars = to_bars([Quote("S0", 1, 1.0), Quote("S0", 0, 1.0), Quote("S0", 2, 1.0)])
+    mixed = bars.with_columns(adjusted=pl.Series([True, False, False]))
+
+    recorded = await store.recorder()(ReceivedBars(("a", "b", "c"), mixed))
+
+    assert recorded.accepted_count == 2
+    assert [(one.event_time, one.reason) for one in recorded.refusals] == [(day(1), "ADJUSTMENT_MIXED")]
 
 
 async def test_unusable_and_contradicting_bars_are_quarantined(store: Store) -> None:

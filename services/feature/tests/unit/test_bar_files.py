@@ -78,3 +78,10 @@ def test_a_file_that_holds_no_bars_is_unreadable(files: StoredFiles, content: by
 
     with pytest.raises(UnreadableBarsError, match=problem):
         files.read_history(sha256)
+
+
+@pytest.mark.parametrize("values", [pytest.param([False], id="truth value"), pytest.param([0], id="number")])
+def test_parquet_says_whether_prices_are_adjusted(files: StoredFiles, values: list[object]) -> None:
+    content = parquet(symbol=["A"], event_time=[START], close=[1.5], adjusted=values)
+
+    assert files.read_history(files.store.put_bytes(content))["adjusted"].to_list() == [False]

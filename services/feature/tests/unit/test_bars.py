@@ -2,7 +2,13 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from mltrainer_feature.domain.bars import BAR_SCHEMA, split_known_bars, split_new_bars
+from mltrainer_feature.domain.bars import (
+    BAR_SCHEMA,
+    first_bases,
+    split_known_bars,
+    split_mixed_bars,
+    split_new_bars,
+)
 
 from .quotes import Quote, day, to_bars
 
@@ -77,3 +83,21 @@ def test_no_bars_are_no_problem() -> None:
 
     assert usable.is_empty()
     assert refusals == []
+
+
+def test_bars_that_contradict_their_symbol_about_adjustment_are_refused() -> None:
+    bars = pl.concat([bar(), bar(symbol="B"), bar(symbol="B", event_time=day(2), adjusted=False)])
+
+    same, refusals = split_mixed_bars(bars, {"A": True, "B": False})
+
+    assert same.select("symbol", "adjusted").rows() == [("A", True), ("B", False)]
+    assert [(one.symbol, one.reason, one.field) for one in refusals] == [
+        ("B", "ADJUSTMENT_MIXED", "adjusted")
+    ]
+
+
+def test_the_first_bar_says_whether_prices_of_a_symbol_are_adjusted() -> None:
+    later, first = bar(event_time=day(3)), bar(event_time=day(2), adjusted=False)
+    both = [bar(symbol="B", adjusted=False), bar(symbol="B")]
+
+    assert first_bases(pl.concat([later, first, *both])) == {"A": False, "B": True}

@@ -52,3 +52,27 @@ def test_the_same_bytes_are_the_same_import() -> None:
     assert import_name("a" * 64) == import_name("a" * 64) != import_name("b" * 64)
     assert is_sha256("a" * 64)
     assert not is_sha256("../" + "a" * 61)
+
+
+@pytest.mark.parametrize(
+    ("text", "adjusted"), [("true", True), (" FALSE ", False), ("1", True), ("0", False)]
+)
+def test_a_file_says_whether_its_prices_are_adjusted(text: str, adjusted: bool) -> None:
+    table = pl.DataFrame({"symbol": ["A"], "event_time": ["2021-01-04"], "close": ["1"], "adjusted": [text]})
+
+    assert read_history(table, OFFSET)["adjusted"].to_list() == [adjusted]
+
+
+@pytest.mark.parametrize("text", ["10.5", None])
+def test_a_file_that_leaves_open_what_is_adjusted_is_unreadable(text: str | None) -> None:
+    table = pl.DataFrame(
+        {
+            "symbol": ["A", "A"],
+            "event_time": ["2021-01-04"] * 2,
+            "close": ["1"] * 2,
+            "adjusted": ["true", text],
+        }
+    )
+
+    with pytest.raises(UnreadableBarsError, match="write true or false"):
+        read_history(table, OFFSET)

@@ -1,6 +1,6 @@
 """Keeps bars in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, insert, select, true
 
 from mltrainer_feature.adapters.frames import bar_records, from_microseconds, read_bars, to_microseconds
 from mltrainer_feature.adapters.sql_session import SqlSession
-from mltrainer_feature.adapters.tables import bar, online_row, quarantined_bar
+from mltrainer_feature.adapters.tables import bar, online_row, price_basis, quarantined_bar
 from mltrainer_feature.application.ports import AffectedRange
 from mltrainer_feature.domain.bars import BAR_SCHEMA, Bars, KeptRefusal, Refusal
 from mltrainer_feature.domain.live_window import RECENT
@@ -21,6 +21,7 @@ from mltrainer_feature.domain.rows import EventRange
 _INSERT_BATCH = 5_000
 _SYMBOLS_AT_ONCE = 500
 _INSERT = insert(bar)
+_INSERT_BASIS = insert(price_basis)
 _CLOSE_COLUMNS = ("symbol", "event_time", "knowledge_time", "close")
 
 
@@ -78,6 +79,27 @@ class SqlBarRepository:
         """Takes refused bars from the list."""
         await self.session.execute(delete(quarantined_bar).where(quarantined_bar.c.id.in_(numbers)))
 
+    async def price_bases(self, symbols: Sequence[str]) -> dict[str, bool]:
+        """Tells of those of the symbols that have bars whether their prices are adjusted."""
+        bases: dict[str, bool] = {}
+        for batch in _batches(symbols):
+            query = select(price_basis).where(price_basis.c.symbol.in_(batch))
+            bases |= {one.symbol: one.adjusted for one in await self.session.execute(query)}
+        return bases
+
+    async def add_price_bases(self, bases: Mapping[str, bool]) -> None:
+        """Notes of symbols without bars whether their prices are adjusted, for good."""
+        records = [{"symbol": symbol, "adjusted": adjusted} for symbol, adjusted in bases.items()]
+        self.session.write(_INSERT_BASIS, *records)
+
+    async def newest_event_time(self, as_of: datetime) -> datetime | None:
+        """Returns the event time of the newest bar that was known at a time."""
+        moment = to_microseconds(as_of)
+        query = select(bar.c.event_time).where(bar.c.event_time <= moment, bar.c.knowledge_time <= moment)
+        query = query.order_by(bar.c.event_time.desc()).limit(1)
+        newest = (await self.session.execute(query)).scalar_one_or_none()
+        return None if newest is None else from_microseconds(newest)
+
     async def affected_range(self, bars: Bars) -> AffectedRange:
         """Finds the rows that stored bars may change through windows of any length."""
         since: datetime = bars["event_time"].min()  # type: ignore[assignment]  # a time column's minimum
@@ -108,10 +130,9 @@ class SqlBarRepository:
     async def closes_of(self, symbols: Sequence[str], as_of: datetime) -> Bars:
         """Returns keys and closes of the bars of symbols that were known at a time."""
         known = _select_closes().where(bar.c.knowledge_time <= to_microseconds(as_of))
-        batches = [
-            symbols[start : start + _SYMBOLS_AT_ONCE] for start in range(0, len(symbols), _SYMBOLS_AT_ONCE)
-        ]
-        return pl.concat([await self._closes(known.where(bar.c.symbol.in_(batch))) for batch in batches])
+        return pl.concat(
+            [await self._closes(known.where(bar.c.symbol.in_(batch))) for batch in _batches(symbols)]
+        )
 
     async def _closes(self, query: Select[Any]) -> Bars:
         return read_bars(_CLOSE_COLUMNS, (await self.session.execute(query)).all(), BAR_SCHEMA)
@@ -130,6 +151,10 @@ class SqlBarRepository:
         farthest = select(pick(window.c.event_time)).correlate(online_row).scalar_subquery()
         met = (await self.session.execute(select(pick(farthest)).where(traded))).scalar_one_or_none()
         return moment if met is None else from_microseconds(met)
+
+
+def _batches(symbols: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (symbols[start : start + _SYMBOLS_AT_ONCE] for start in range(0, len(symbols), _SYMBOLS_AT_ONCE))
 
 
 def _select_closes() -> Select[Any]:

@@ -20,6 +20,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _PARQUET_MAGIC = b"PAR1"
 _VALUE_BYTES = 8
 _KEYS = ("symbol", "event_time")
+_TEXTS = (*_KEYS, "adjusted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _as_texts(table: pl.DataFrame) -> pl.DataFrame:
     wrong = [
         name
         for name, kind in table.schema.items()
-        if name not in _KEYS and not (kind.is_numeric() or kind in {pl.String, pl.Null})
+        if name not in _TEXTS and not (kind.is_numeric() or kind in {pl.String, pl.Null})
     ]
     if wrong:
         raise UnreadableBarsError(f"the columns {', '.join(wrong)} hold no numbers")
@@ -92,7 +93,7 @@ def _as_texts(table: pl.DataFrame) -> pl.DataFrame:
             raise UnreadableBarsError("the event times have no time zone: write them with one, such as UTC")
         moment = pl.col("event_time").cast(pl.Datetime("us", kind.time_zone)).dt.convert_time_zone("UTC")
         table = table.with_columns(event_time=moment.dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ"))
-    texts = [name for name in _KEYS if name in table.columns]
+    texts = [name for name in _TEXTS if name in table.columns]
     return table.with_columns(pl.col(texts).cast(pl.String))
 
 

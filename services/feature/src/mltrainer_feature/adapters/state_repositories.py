@@ -15,6 +15,7 @@ from mltrainer_feature.adapters.sql_session import SqlSession
 from mltrainer_feature.adapters.tables import bar_import, dataset, store_state, view_state
 from mltrainer_feature.domain.datasets import Dataset, DatasetSpec, DatasetState, ViewRevision
 from mltrainer_feature.domain.imports import BarImport, ImportState
+from mltrainer_feature.domain.universes import SymbolEdge, Universe
 from mltrainer_feature.domain.views import StoreState, ViewState
 
 _ONLY = 1
@@ -105,6 +106,7 @@ class SqlDatasetRepository:
             "progress": value.progress,
             "error": value.error,
             "create_time": value.create_time,
+            "universe": None if value.universe is None else _write_universe(value.universe),
         }
         await _save(self.connection, dataset, "name", record)
 
@@ -186,7 +188,22 @@ def _read_dataset(record: Any) -> Dataset:
         record.row_count,
         record.progress,
         record.error,
+        None if record.universe is None else _read_universe(record.universe),
     )
+
+
+def _write_universe(universe: Universe) -> str:
+    return json.dumps(asdict(universe), default=datetime.isoformat)
+
+
+def _read_universe(text: str) -> Universe:
+    facts = json.loads(text)
+    facts |= {name: _read_time(facts[name]) for name in ("first_event_time", "last_event_time")}
+    facts |= {name: tuple(facts[name]) for name in ("without_bars", "unadjusted")}
+    for name in ("began", "ended"):
+        edges = [(edge["symbol"], datetime.fromisoformat(edge["event_time"])) for edge in facts[name]]
+        facts[name] = tuple(SymbolEdge(*edge) for edge in edges)
+    return Universe(**facts)
 
 
 def _read_import(record: Any) -> BarImport:

@@ -37,6 +37,13 @@ bar = Table(
     Column("adjusted", Boolean, nullable=False),
     Index("bar_event_time", "event_time"),
 )
+# What the first bar of a symbol said; bars that say otherwise are refused.
+price_basis = Table(
+    "price_basis",
+    METADATA,
+    Column("symbol", String, primary_key=True),
+    Column("adjusted", Boolean, nullable=False),
+)
 quarantined_bar = Table(
     "quarantined_bar",
     METADATA,
@@ -109,6 +116,7 @@ dataset = Table(
     Column("progress", Float, nullable=False),
     Column("error", String, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
+    Column("universe", Text),
 )
 bar_import = Table(
     "bar_import",

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from mltrainer_feature.application.ports import (
     Clock,
@@ -24,6 +25,7 @@ from mltrainer_feature.domain.datasets import (
 from mltrainer_feature.domain.errors import ResourceNotFoundError, UnknownSymbolError
 from mltrainer_feature.domain.rows import Rows
 from mltrainer_feature.domain.views import StoreState, resolve_views
+from mltrainer_feature.domain.universes import Universe, describe_universe
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,8 @@ class WriteNextDataset:
                         DatasetState.FAILED, error="its views changed before it was written: create it again"
                     )
                 )
-            rows, bars = await _contents(stored, dataset)
-        return await self._finish(await asyncio.to_thread(self._write, dataset, rows, bars))
+            contents = await _contents(stored, dataset)
+        return await self._finish(await asyncio.to_thread(self._write, dataset, contents))
 
     async def fail(self, error: str) -> None:
         """Gives up the dataset that waits longest, so that the next one has its turn."""
@@ -114,11 +116,16 @@ class WriteNextDataset:
         if dataset is not None:
             await self._finish(dataset.changed(DatasetState.FAILED, error=error))
 
-    def _write(self, dataset: Dataset, rows: Rows, bars: Bars) -> Dataset:
-        table = assemble_dataset(dataset, rows, bars)
+    def _write(self, dataset: Dataset, contents: "_Contents") -> Dataset:
+        table = assemble_dataset(dataset, contents.rows, contents.bars)
         sha256, uri = self.files.write_dataset(table)
         return dataset.changed(
-            DatasetState.ACTIVE, sha256=sha256, uri=uri, row_count=table.height, progress=1.0
+            DatasetState.ACTIVE,
+            sha256=sha256,
+            uri=uri,
+            row_count=table.height,
+            progress=1.0,
+            universe=contents.universe(dataset.spec),
         )
 
     async def _finish(self, dataset: Dataset) -> Dataset:
@@ -137,10 +144,28 @@ async def _views_stand(stored: Repositories, dataset: Dataset) -> bool:
     return set(dataset.view_revisions) <= set(view_revisions(state.views))
 
 
-async def _contents(stored: Repositories, dataset: Dataset) -> tuple[Rows, Bars]:
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    rows: Rows
+    bars: Bars
+    newest_event_time: datetime | None
+    bases: dict[str, bool]
+
+    def universe(self, spec: DatasetSpec) -> Universe:
+        unadjusted = [symbol for symbol, adjusted in self.bases.items() if not adjusted]
+        return describe_universe(
+            spec.symbols, self.bars, (spec.start_time, self.newest_event_time), unadjusted
+        )
+
+
+async def _contents(stored: Repositories, dataset: Dataset) -> _Contents:
     spec = dataset.spec
     state = await stored.store.load()
     assert state is not None
     assert spec.as_of is not None
-    rows = await stored.rows.decided_rows(spec.symbols, spec.start_time, spec.as_of, state.decision_delay)
-    return rows, await stored.bars.closes_of(spec.symbols, spec.as_of)
+    return _Contents(
+        await stored.rows.decided_rows(spec.symbols, spec.start_time, spec.as_of, state.decision_delay),
+        await stored.bars.closes_of(spec.symbols, spec.as_of),
+        await stored.bars.newest_event_time(spec.as_of),
+        await stored.bars.price_bases(spec.symbols),
+    )

@@ -1,6 +1,6 @@
 """What the use cases need from outside."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -79,6 +79,18 @@ class BarRepository(Protocol):
         ...
 
     async def affected_range(self, bars: Bars) -> AffectedRange:
+    async def price_bases(self, symbols: Sequence[str]) -> dict[str, bool]:
+        """Tells of those of the symbols that have bars whether their prices are adjusted."""
+        ...
+
+    async def add_price_bases(self, bases: Mapping[str, bool]) -> None:
+        """Notes of symbols without bars whether their prices are adjusted, for good."""
+        ...
+
+    async def newest_event_time(self, as_of: datetime) -> datetime | None:
+        """Returns the event time of the newest bar that was known at a time."""
+        ...
+
         """Finds the rows that stored bars may change through windows of any length."""
         ...
 

@@ -13,7 +13,14 @@ from mltrainer_feature.application.ports import (
     UnitOfWork,
     UnitOfWorkFactory,
 )
-from mltrainer_feature.domain.bars import Bars, Refusal, split_known_bars, split_new_bars
+from mltrainer_feature.domain.bars import (
+    Bars,
+    Refusal,
+    first_bases,
+    split_known_bars,
+    split_mixed_bars,
+    split_new_bars,
+)
 from mltrainer_feature.domain.exchanges import ALL_OPEN, Exchanges
 from mltrainer_feature.domain.live_window import LiveRows, LiveWindow
 from mltrainer_feature.domain.rows import EventRange, RowMatrix, Rows, compute_rows, newest_rows
@@ -60,6 +67,7 @@ class RecordBarsHandler:
         self._market_clock = market_clock
         self._exchanges = exchanges
         self._window: LiveWindow | None = None
+        self._bases: dict[str, bool] = {}
 
     async def __call__(self, received: ReceivedBars) -> RecordedBars:
         now = self._market_clock.now()
@@ -68,7 +76,7 @@ class RecordBarsHandler:
             is_new = pl.Series([event_id in claimed for event_id in received.event_ids], dtype=pl.Boolean)
             sound, refusals = split_new_bars(received.bars.filter(is_new), now + CLOCK_TOLERANCE)
             usable, untimely = self._exchanges.split(sound)
-            stored = await store_bars(uow, usable, self._window)
+            stored = await store_bars(uow, usable, self._window, self._bases)
             refusals += [*untimely, *stored.recorded.refusals]
             await uow.bars.quarantine(refusals, "events", now)
             await uow.commit()
@@ -92,10 +100,40 @@ class StoredBars:
     newest: RowMatrix | None = None
 
 
-async def store_bars(uow: UnitOfWork, usable: Bars, window: LiveWindow | None = None) -> StoredBars:
-    """Stores bars, the rows they change, offline and online, and the events that tell so."""
+async def store_bars(
+    uow: UnitOfWork, usable: Bars, window: LiveWindow | None = None, bases: dict[str, bool] | None = None
+) -> StoredBars:
+    """Stores bars, the rows they change, offline and online, and the events that tell so.
+
+    `bases` remembers from call to call whether the prices of symbols are adjusted.
+    """
     state = await uow.store.load()
     assert state is not None
+    uniform, mixed = split_mixed_bars(usable, await _price_bases(uow, usable, {} if bases is None else bases))
+    stored = await _store_uniform(uow, state, uniform, window)
+    if not mixed:
+        return stored
+    recorded = replace(stored.recorded, refusals=(*mixed, *stored.recorded.refusals))
+    return replace(stored, recorded=recorded)
+
+
+async def _price_bases(uow: UnitOfWork, bars: Bars, remembered: dict[str, bool]) -> dict[str, bool]:
+    symbols = set(bars["symbol"].to_list()).difference(remembered)
+    if not symbols:
+        return remembered
+    # What is stored stands for good; what is new may be rolled back, so it is not remembered yet.
+    remembered |= await uow.bars.price_bases(sorted(symbols))
+    unknown = symbols.difference(remembered)
+    if not unknown:
+        return remembered
+    bases = first_bases(bars.filter(pl.col("symbol").is_in(unknown)))
+    await uow.bars.add_price_bases(bases)
+    return remembered | bases
+
+
+async def _store_uniform(
+    uow: UnitOfWork, state: StoreState, usable: Bars, window: LiveWindow | None
+) -> StoredBars:
     if usable.is_empty():
         return StoredBars(RecordedBars(0, ()), window)
     if window is not None and window.log_revision == state.views[0].log_revision:

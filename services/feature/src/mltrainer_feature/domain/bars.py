@@ -1,7 +1,7 @@
 """Which bars are accepted, and why the others are not."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -40,6 +40,7 @@ class RefusalReason(StrEnum):
     KNOWN_BEFORE_CLOSE = "KNOWN_BEFORE_CLOSE"
     FROM_THE_FUTURE = "FROM_THE_FUTURE"
     CONFLICTS_WITH_KNOWN_BAR = "CONFLICTS_WITH_KNOWN_BAR"
+    ADJUSTMENT_MIXED = "ADJUSTMENT_MIXED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,28 @@ def split_known_bars(bars: Bars, known: Bars) -> tuple[Bars, list[Refusal]]:
         reason=pl.lit(RefusalReason.CONFLICTS_WITH_KNOWN_BAR.value), field=pl.lit("close")
     )
     return fresh, to_refusals(conflicts)
+
+
+def split_mixed_bars(bars: Bars, bases: Mapping[str, bool]) -> tuple[Bars, list[Refusal]]:
+    """Refuses bars that are adjusted where their symbol is not, or the reverse.
+
+    `bases` tells of every symbol whether its prices are adjusted.
+    """
+    pairs = zip(bars["symbol"].to_list(), bars["adjusted"].to_list(), strict=True)
+    is_same = [bases[symbol] is adjusted for symbol, adjusted in pairs]
+    if all(is_same):
+        return bars, []
+    same = pl.Series(is_same, dtype=pl.Boolean)
+    mixed = bars.filter(~same).with_columns(
+        reason=pl.lit(RefusalReason.ADJUSTMENT_MIXED.value), field=pl.lit("adjusted")
+    )
+    return bars.filter(same), to_refusals(mixed)
+
+
+def first_bases(bars: Bars) -> dict[str, bool]:
+    """Tells of each symbol whether its first bar is adjusted."""
+    first = bars.sort("event_time", "knowledge_time", "adjusted", descending=[False, False, True])
+    return dict(first.unique("symbol", keep="first", maintain_order=True).select("symbol", "adjusted").rows())
 
 
 def to_refusals(refused: pl.DataFrame) -> list[Refusal]:

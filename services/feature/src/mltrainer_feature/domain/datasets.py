@@ -13,6 +13,7 @@ from mltrainer_features import TargetKind, compute_labels, feature_names
 from mltrainer_feature.domain.bars import Bars, is_symbol, newest_knowledge
 from mltrainer_feature.domain.errors import AsOfInFutureError, InvalidDatasetSpecError, Violation
 from mltrainer_feature.domain.rows import Rows
+from mltrainer_feature.domain.universes import Universe
 from mltrainer_feature.domain.views import ViewState
 
 MAX_HORIZON_BARS = 1_000
@@ -65,6 +66,7 @@ class Dataset:
     row_count: int = 0
     progress: float = 0.0
     error: str = ""
+    universe: Universe | None = None
 
     @property
     def feature_names(self) -> tuple[str, ...]:

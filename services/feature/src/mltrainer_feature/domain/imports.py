@@ -13,8 +13,9 @@ from mltrainer_feature.domain.errors import UnreadableBarsError
 MAX_PROBLEMS = 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _NUMBERS = ("close", "open", "high", "low", "volume")
-HISTORY_COLUMNS = ("symbol", "event_time", *_NUMBERS)
+HISTORY_COLUMNS = ("symbol", "event_time", *_NUMBERS, "adjusted")
 
 
 class ImportState(StrEnum):
@@ -54,10 +55,10 @@ def read_history(table: pl.DataFrame, close_offset: timedelta) -> Bars:
     """Reads a table of texts as bars whose knowledge time is their event time.
 
     Event times are RFC 3339, or dates, which mean that day's close. Texts that cannot be read become nulls,
-    which validation refuses.
+    which validation refuses. Prices are adjusted where no column `adjusted` says otherwise.
 
     Raises:
-        UnreadableBarsError: A column is missing.
+        UnreadableBarsError: A column is missing, or does not say whether prices are adjusted.
     """
     missing = [column for column in ("symbol", "event_time", "close") if column not in table.columns]
     if missing:
@@ -79,8 +80,19 @@ def read_history(table: pl.DataFrame, close_offset: timedelta) -> Bars:
         symbol=pl.col("symbol").str.strip_chars(), event_time=pl.coalesce(*moments, closes), **numbers
     )
     return bars.with_columns(
-        knowledge_time=pl.col("event_time").cast(UTC_TIME), adjusted=pl.lit(value=True)
+        knowledge_time=pl.col("event_time").cast(UTC_TIME), adjusted=_adjusted(table)
     ).select(*BAR_SCHEMA)
+
+
+def _adjusted(table: pl.DataFrame) -> pl.Series:
+    if "adjusted" not in table.columns:
+        return pl.repeat(value=True, n=table.height, eager=True)
+    texts = table["adjusted"].str.strip_chars().str.to_lowercase()
+    values = texts.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
+    if values.null_count():
+        wrong = table["adjusted"].filter(values.is_null())[0]
+        raise UnreadableBarsError(f"the column adjusted holds {wrong!r}: write true or false in every row")
+    return values
 
 
 def chunk_end(bars: Bars, start: int, size: int) -> int:

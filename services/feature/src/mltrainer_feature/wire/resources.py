@@ -1,7 +1,9 @@
 """Translates views, datasets, imports and rows of `mltrainer.feature.v1`."""
 
 import math
+from datetime import datetime
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from mltrainer.feature.v1 import feature_service_pb2 as service_pb2
 from mltrainer.feature.v1 import resources_pb2
 from mltrainer.types.v1 import types_pb2
@@ -12,6 +14,7 @@ from mltrainer_feature.domain.bars import KeptRefusal
 from mltrainer_feature.domain.datasets import Dataset, DatasetSpec, DatasetState
 from mltrainer_feature.domain.errors import InvalidRequestError, Violation
 from mltrainer_feature.domain.imports import BarImport, ImportState
+from mltrainer_feature.domain.universes import SymbolEdge, Universe
 from mltrainer_feature.wire.times import read_time, write_time
 
 _PREFIX = "TARGET_KIND_"
@@ -114,7 +117,28 @@ def from_dataset(dataset: Dataset) -> resources_pb2.Dataset:
         error=dataset.error,
         progress=dataset.progress,
         etag=str(dataset.revision),
+        universe=None if dataset.universe is None else _from_universe(dataset.universe),
     )
+
+
+def _from_universe(universe: Universe) -> resources_pb2.Universe:
+    return resources_pb2.Universe(
+        first_event_time=_optional_time(universe.first_event_time),
+        last_event_time=_optional_time(universe.last_event_time),
+        began_symbols=map(_from_edge, universe.began),
+        ended_symbols=map(_from_edge, universe.ended),
+        symbols_without_bars=universe.without_bars,
+        unadjusted_symbols=universe.unadjusted,
+        statement=universe.statement(),
+    )
+
+
+def _from_edge(edge: SymbolEdge) -> resources_pb2.SymbolEdge:
+    return resources_pb2.SymbolEdge(symbol=edge.symbol, event_time=write_time(edge.event_time))
+
+
+def _optional_time(moment: datetime | None) -> Timestamp | None:
+    return None if moment is None else write_time(moment)
 
 
 def _from_spec(spec: DatasetSpec) -> resources_pb2.DatasetSpec:

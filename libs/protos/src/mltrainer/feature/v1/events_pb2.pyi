@@ -45,7 +45,7 @@ class BarClosed(_message.Message):
     volume: _builtins.float
     """Traded volume, not negative."""
     adjusted: _builtins.bool
-    """Whether prices are adjusted for splits and dividends."""
+    """Whether prices are adjusted for splits and dividends; the same in all bars of a symbol."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """Close of the bar (event time)."""

@@ -211,6 +211,7 @@ class Dataset(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    UNIVERSE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Format: `datasets/{dataset}`; {dataset} is derived from the specification and the data revisions."""
     state: Global___Dataset.State.ValueType
@@ -243,6 +244,10 @@ class Dataset(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was first asked for."""
 
+    @_builtins.property
+    def universe(self) -> Global___Universe:
+        """What its symbols were in its span. Set when active."""
+
     def __init__(
         self,
         *,
@@ -258,14 +263,103 @@ class Dataset(_message.Message):
         error: _builtins.str = ...,
         progress: _builtins.float = ...,
         etag: _builtins.str = ...,
+        universe: Global___Universe | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec", "universe", b"universe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "etag", b"etag", "feature_names", b"feature_names", "name", b"name", "progress", b"progress", "row_count", b"row_count", "sha256", b"sha256", "spec", b"spec", "state", b"state", "uri", b"uri", "view_revisions", b"view_revisions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "etag", b"etag", "feature_names", b"feature_names", "name", b"name", "progress", b"progress", "row_count", b"row_count", "sha256", b"sha256", "spec", b"spec", "state", b"state", "universe", b"universe", "uri", b"uri", "view_revisions", b"view_revisions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class Universe(_message.Message):
+    """What the symbols of a dataset were in its span: from `start_time` of the specification, or the first bar,
+    to the newest bar of any symbol that was known at `as_of`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_EVENT_TIME_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_TIME_FIELD_NUMBER: _builtins.int
+    BEGAN_SYMBOLS_FIELD_NUMBER: _builtins.int
+    ENDED_SYMBOLS_FIELD_NUMBER: _builtins.int
+    SYMBOLS_WITHOUT_BARS_FIELD_NUMBER: _builtins.int
+    UNADJUSTED_SYMBOLS_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    statement: _builtins.str
+    """What follows for whoever believes a result on it, in plain sentences."""
+    @_builtins.property
+    def first_event_time(self) -> _timestamp_pb2.Timestamp:
+        """First event time of the span; absent where there is no bar."""
+
+    @_builtins.property
+    def last_event_time(self) -> _timestamp_pb2.Timestamp:
+        """Last event time of the span."""
+
+    @_builtins.property
+    def began_symbols(self) -> _containers.RepeatedCompositeFieldContainer[Global___SymbolEdge]:
+        """Symbols whose first bar lies more than ten days after the beginning, with its time."""
+
+    @_builtins.property
+    def ended_symbols(self) -> _containers.RepeatedCompositeFieldContainer[Global___SymbolEdge]:
+        """Symbols whose last bar lies more than ten days before the end, with its time."""
+
+    @_builtins.property
+    def symbols_without_bars(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Symbols without a bar in the span."""
+
+    @_builtins.property
+    def unadjusted_symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Symbols whose prices are not adjusted for splits and dividends."""
+
+    def __init__(
+        self,
+        *,
+        first_event_time: _timestamp_pb2.Timestamp | None = ...,
+        last_event_time: _timestamp_pb2.Timestamp | None = ...,
+        began_symbols: _abc.Iterable[Global___SymbolEdge] | None = ...,
+        ended_symbols: _abc.Iterable[Global___SymbolEdge] | None = ...,
+        symbols_without_bars: _abc.Iterable[_builtins.str] | None = ...,
+        unadjusted_symbols: _abc.Iterable[_builtins.str] | None = ...,
+        statement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_event_time", b"first_event_time", "last_event_time", b"last_event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_symbols", b"began_symbols", "ended_symbols", b"ended_symbols", "first_event_time", b"first_event_time", "last_event_time", b"last_event_time", "statement", b"statement", "symbols_without_bars", b"symbols_without_bars", "unadjusted_symbols", b"unadjusted_symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Universe: _TypeAlias = Universe  # noqa: Y015
+
+@_typing.final
+class SymbolEdge(_message.Message):
+    """Where the bars of a symbol begin or end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """Symbol."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """First or last event time."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SymbolEdge: _TypeAlias = SymbolEdge  # noqa: Y015
 
 @_typing.final
 class ViewRevision(_message.Message):
@@ -345,7 +439,7 @@ class BarImport(_message.Message):
     name: _builtins.str
     """Format: `barImports/{bar_import}`."""
     sha256: _builtins.str
-    """sha256 of the CSV (`symbol,event_time,close[,open,high,low,volume]`, optionally gzip) in the artifact store."""
+    """sha256 of the CSV (`symbol,event_time,close[,open,high,low,volume,adjusted]`, optionally gzip) or Parquet in the artifact store."""
     state: Global___BarImport.State.ValueType
     """Output only."""
     accepted_count: _builtins.int
