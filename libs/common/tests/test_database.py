@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -284,21 +285,156 @@ async def test_an_in_memory_database_is_refused() -> None:
             pass
 
 
+class Watched:
+    """A connection to SQLite, which calls its thread made, and what a statement takes by its clock."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        self.statement_s = 0.0
+        self._now_s = 0.0
+        execute: Any = aiosqlite.Connection._execute
+
+        async def counted(connection: aiosqlite.Connection, function: Any, *args: Any, **named: Any) -> Any:
+            self.calls += 1
+            return await execute(connection, function, *args, **named)
+
+        monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+        self.connection = sqlite_calls.connect(str(path), 1_000, sqlite_calls.BriefStatements(self._clock))
+
+    async def run(self, sql: str, times: int = 1) -> list[Any]:
+        rows: list[Any] = []
+        for _ in range(times):
+            cursor = self.connection.cursor()
+            await cursor.execute(sql)
+            rows = await cursor.fetchall()
+        return rows
+
+    def _clock(self) -> float:
+        self._now_s += self.statement_s
+        return self._now_s
+
+
 async def test_a_statement_of_sqlite_is_one_call_to_its_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[Any] = []
-    execute: Any = aiosqlite.Connection._execute
-
-    async def counted(connection: aiosqlite.Connection, function: Any, *args: Any, **keywords: Any) -> Any:
-        calls.append(function)
-        return await execute(connection, function, *args, **keywords)
-
-    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
-    connection = sqlite_calls.connect(str(tmp_path / "one.db"), 1.0)
-    async with connection:
+    watched = Watched(tmp_path / "one.db", monkeypatch)
+    async with watched.connection as connection:
         cursor = connection.cursor()
         await cursor.execute("VALUES (1), (2), (3)")
         rows = [await cursor.fetchone(), *await cursor.fetchmany(1), *await cursor.fetchall()]
 
-        assert (rows, len(calls)) == ([(1,), (2,), (3,)], 1)
+        assert (rows, watched.calls) == ([(1,), (2,), (3,)], 1)
+
+
+async def test_a_brief_statement_needs_its_thread_three_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path / "one.db", monkeypatch)
+    async with watched.connection:
+        rows = await watched.run("VALUES (1)", times=50)
+
+        assert (rows, watched.calls) == ([(1,)], 3)
+
+
+async def test_a_long_statement_always_runs_in_its_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path / "one.db", monkeypatch)
+    watched.statement_s = 0.01
+    async with watched.connection:
+        await watched.run("VALUES (1)", times=50)
+
+        assert watched.calls == 50
+
+
+async def test_a_statement_that_becomes_long_returns_to_its_thread_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path / "one.db", monkeypatch)
+    async with watched.connection:
+        await watched.run("VALUES (1)", times=3)
+        watched.statement_s = 0.01
+        await watched.run("VALUES (1)")
+        watched.statement_s = 0.0
+        await watched.run("VALUES (1)", times=200)
+
+        assert watched.calls == 3 + 103
+
+
+async def test_many_rows_go_to_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(tmp_path / "one.db", monkeypatch)
+    async with watched.connection as connection:
+        await watched.run("CREATE TABLE t (n INTEGER)")
+        for _ in range(10):
+            await connection.cursor().executemany("INSERT INTO t VALUES (?)", [(1,)] * 33)
+
+        assert watched.calls == 11
+        assert await watched.run("SELECT count(*) FROM t") == [(330,)]
+
+
+async def test_brief_statements_let_others_have_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path / "one.db", monkeypatch)
+    turns: list[int] = []
+
+    async def count_turns() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async with watched.connection:
+        await watched.run("VALUES (1)", times=3)
+        async with asyncio.TaskGroup() as group:
+            other = group.create_task(count_turns())
+            await watched.run("VALUES (1)", times=80)
+            other.cancel()
+
+    assert len(turns) == 10
+
+
+async def test_transactions_begin_and_roll_back_without_the_thread_and_commit_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path / "one.db", monkeypatch)
+    async with watched.connection as connection:
+        await watched.run(sqlite_calls.BEGIN_WRITING)
+        await connection.rollback()
+        before = watched.calls
+        await watched.run(sqlite_calls.BEGIN_WRITING)
+        await connection.commit()
+
+        assert (before, watched.calls) == (0, 1)
+
+
+async def test_who_must_wait_for_another_writer_waits_in_the_thread(tmp_path: Path) -> None:
+    path = str(tmp_path / "one.db")
+    async with sqlite_calls.connect(path, 60_000) as first, sqlite_calls.connect(path, 60_000) as second:
+        await first.cursor().execute(sqlite_calls.BEGIN_WRITING)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(second.cursor().execute(sqlite_calls.BEGIN_WRITING))
+            # The loop is free while the other waits: it is this turn that ends the first transaction.
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            await first.rollback()
+
+        assert second.in_transaction
+
+
+async def test_nothing_overtakes_a_statement_that_its_caller_gave_up(tmp_path: Path) -> None:
+    release = threading.Event()
+    async with sqlite_calls.connect(str(tmp_path / "one.db"), 1_000) as connection:
+        await connection.create_function("held", 0, release.wait)
+        await connection.cursor().execute(sqlite_calls.BEGIN_WRITING)
+        given_up = asyncio.create_task(connection.cursor().execute("SELECT held()"))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        rollback = asyncio.create_task(connection.rollback())
+        await asyncio.sleep(0)
+
+        assert not rollback.done()
+        release.set()
+        await rollback
+        assert not connection.in_transaction

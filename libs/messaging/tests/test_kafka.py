@@ -35,8 +35,13 @@ BOOKED = topic_of(FeaturesMaterialized)
 @pytest.fixture
 async def own_kafka(kafka: str) -> AsyncIterator[str]:
     """The session's broker without any topic, for tests that count what is on them."""
+    await delete_topics(kafka)
     yield kafka
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await delete_topics(kafka)
+
+
+async def delete_topics(servers: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     # Deleting a topic also deletes the offsets that groups have committed on it.
     while topics := [name for name in await admin.list_topics() if name.startswith("mltrainer.")]:

@@ -263,7 +263,9 @@ def _sqlite_engine(url: URL, *, is_writer: bool) -> AsyncEngine:
         url.set(drivername="sqlite+aiosqlite"),
         pool_size=1 if is_writer else _READER_POOL_SIZE,
         max_overflow=0,
-        async_creator=partial(sqlite_calls.connect, url.database or "", _BUSY_TIMEOUT_MS / 1000),
+        async_creator=partial(
+            sqlite_calls.connect, url.database or "", _BUSY_TIMEOUT_MS, sqlite_calls.BriefStatements()
+        ),
     )
     pragmas = ["journal_mode=WAL", "synchronous=FULL"] if is_writer else ["query_only=ON"]
 
@@ -274,7 +276,7 @@ def _sqlite_engine(url: URL, *, is_writer: bool) -> AsyncEngine:
         cursor.close()
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+        connection.exec_driver_sql(sqlite_calls.BEGIN_WRITING if is_writer else "BEGIN")
 
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", begin)
