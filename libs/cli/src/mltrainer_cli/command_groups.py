@@ -13,6 +13,7 @@ GROUPS = {
     "retrain": "Have a calendar or drift ask for trainings.",
     "models": "Look at models, move their aliases, trace their lineage.",
     "features": "Define, read and backfill features.",
+    "datasets": "See what trainings learn from and drop what nobody needs.",
     "experiments": "Split traffic between versions and decide.",
     "deployments": "See what is served and shift traffic.",
     "slo": "Watch objectives and error budgets.",

@@ -11,6 +11,8 @@ from typing import Any
 
 from mltrainer.feature.v1.events_pb2 import FeaturesMaterialized, ViewRevised
 from mltrainer.feature.v1.feature_service_pb2_grpc import add_FeatureServiceServicer_to_server
+from mltrainer.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from mltrainer.trainer.v1.trainer_service_pb2_grpc import TrainerServiceStub
 from mltrainer_common.content_store import ContentStore
 from mltrainer_common.database import Database, DatabaseDialect, open_database, retry_conflicts
 from mltrainer_common.errors import StartupError
@@ -25,6 +27,7 @@ from mltrainer_messaging.progress import ProgressStore
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
 
+from mltrainer_feature.adapters.dataset_references import RpcDatasetReferences
 from mltrainer_feature.adapters.drop_folder import LocalDropFolder
 from mltrainer_feature.adapters.file_progress import FileProgress
 from mltrainer_feature.adapters.files import StoredFiles
@@ -34,6 +37,7 @@ from mltrainer_feature.adapters.redis_rows import RedisOnlineRows, RedisOnlineSt
 from mltrainer_feature.adapters.registry_file import ServedSchemas
 from mltrainer_feature.adapters.served_vectors import SqlServedVectors
 from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
+from mltrainer_feature.application.collect_datasets import CollectDatasetsHandler
 from mltrainer_feature.application.datasets import (
     CancelDatasetHandler,
     CreateDatasetHandler,
@@ -58,6 +62,7 @@ from mltrainer_feature.entrypoints.instruments import FeatureInstruments
 from mltrainer_feature.entrypoints.online_api import OnlineFeatureApi, add_online_api
 from mltrainer_feature.entrypoints.served_vectors import served_vectors_group, watch_skew
 from mltrainer_feature.entrypoints.workers import (
+    collect_datasets,
     follow_online_rows,
     follow_registry,
     run_imports,
@@ -115,6 +120,7 @@ class _FeatureParts:
         market_clock = context.market_clock
         files = _files(context.platform, settings)
         self._instance = context.platform.instance
+        self._collection_interval_s = settings.dataset_collection_interval_s
         self._instruments = FeatureInstruments(context.telemetry.registry)
         online = _OnlineParts.make(context, settings, unit_of_work)
         self._online, self._schemas = online.rows, online.schemas
@@ -130,8 +136,9 @@ class _FeatureParts:
         import_bars = ImportBarsHandler(unit_of_work, files, context.clock, self._import_wakeup)
         self._take_files = _take_files(settings, files.store, import_bars, unit_of_work)
         self._use_cases = FeatureUseCases(
-            CreateDatasetHandler(unit_of_work, context.clock, market_clock, self._dataset_wakeup),
+            CreateDatasetHandler(unit_of_work, files, context.clock, market_clock, self._dataset_wakeup),
             CancelDatasetHandler(unit_of_work),
+            _collect_datasets(context, settings, unit_of_work, files),
             import_bars,
             Queries(unit_of_work, market_clock),
             ListRefusedBarsHandler(unit_of_work),
@@ -173,8 +180,13 @@ class _FeatureParts:
                 "registry": lambda: follow_registry(self._schemas),
                 "ages": lambda: watch_ages(self._use_cases.queries, self._instruments),
                 **self._drop_folder(),
+                **self._collection(),
             },
         )
+
+    def _collection(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        collect, interval_s = self._use_cases.collect_datasets, self._collection_interval_s
+        return {"collection": lambda: collect_datasets(collect, interval_s)} if interval_s else {}
 
     def _drop_folder(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         take = self._take_files
@@ -233,6 +245,25 @@ def _take_files(
         monotonic_s=time.monotonic,
         settle_s=settings.drop_settle_s,
         max_bytes=settings.import_max_bytes,
+    )
+
+
+def _collect_datasets(
+    context: ServiceContext,
+    settings: FeatureSettings,
+    unit_of_work: SqlUnitOfWorkFactory,
+    files: StoredFiles,
+) -> CollectDatasetsHandler:
+    references = RpcDatasetReferences(
+        TrainerServiceStub(context.channel("trainer")), RegistryServiceStub(context.channel("registry"))
+    )
+    return CollectDatasetsHandler(
+        unit_of_work,
+        files,
+        references,
+        context.clock,
+        timedelta(seconds=settings.dataset_grace_s),
+        timedelta(seconds=settings.least_dataset_grace_s),
     )
 
 

@@ -22,6 +22,9 @@ class FeatureSettings(BaseSettings):
         skew_share: Share of the predictions whose vectors are kept for comparison.
         skew_vectors: Vectors kept; the oldest go first.
         import_max_bytes: Largest file of bars, uncompressed.
+        dataset_grace_s: How long a dataset is kept after it was last asked for, if no model was made of it.
+        least_dataset_grace_s: A call that collects datasets may not ask for less.
+        dataset_collection_interval_s: Seconds between collections; 0 leaves them to calls.
         drop_folder: A folder whose files of bars are taken, CSV or Parquet; none by default.
         drop_settle_s: How long a file in the drop folder must be unchanged before it is taken.
     """
@@ -38,5 +41,8 @@ class FeatureSettings(BaseSettings):
     skew_share: float = Field(default=0.1, ge=0.0, le=1.0)
     skew_vectors: int = Field(default=10_000, gt=0)
     import_max_bytes: int = Field(default=512 * 1024 * 1024, gt=0)
+    dataset_grace_s: float = Field(default=30 * 86_400.0, gt=0)
+    least_dataset_grace_s: float = Field(default=3_600.0, ge=0)
+    dataset_collection_interval_s: float = Field(default=3_600.0, ge=0)
     drop_folder: Path | None = None
     drop_settle_s: float = Field(default=5.0, ge=0.0)

@@ -36,6 +36,7 @@ EXAMPLES = [
     errors.UnknownFeatureError("view:feature"),
     errors.UnknownFeatureServiceError("all_v1", ["one_v1"]),
     errors.UnreadableBarsError("no CSV"),
+    errors.ReferencesUnknownError("registry"),
 ]
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from mltrainer_common.content_store import ContentStore
+from mltrainer_common.content_store import ContentNotFoundError, ContentStore
 
 from mltrainer_feature.domain.bars import Bars
 from mltrainer_feature.domain.errors import UnreadableBarsError
@@ -70,6 +70,17 @@ class StoredFiles:
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self.max_bytes:
             raise UnreadableBarsError(f"the file holds more than {self.max_bytes} bytes: split it by time")
+
+    def size_bytes(self, sha256: str) -> int:
+        """Returns how many bytes lie under a digest; 0 where there are none."""
+        try:
+            return self.store.size_bytes(sha256)
+        except ContentNotFoundError:
+            return 0
+
+    def delete(self, sha256: str) -> None:
+        """Removes what lies under a digest, if anything does."""
+        self.store.delete(sha256)
 
     def write_dataset(self, rows: Rows) -> tuple[str, str]:
         """Writes a dataset as Parquet and returns its digest and URI."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from mltrainer_common.database import DatabaseDialect, upsert
 from mltrainer_features import TargetKind
-from sqlalchemy import Table, delete, insert, select, true
+from sqlalchemy import Select, Table, delete, insert, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -107,6 +107,7 @@ class SqlDatasetRepository:
             "error": value.error,
             "create_time": value.create_time,
             "universe": None if value.universe is None else _write_universe(value.universe),
+            "used_time": value.used_time or value.create_time,
         }
         await _save(self.connection, dataset, "name", record)
 
@@ -122,6 +123,28 @@ class SqlDatasetRepository:
         query = select(dataset).where(dataset.c.state == DatasetState.CREATING.value)
         record = (await self.connection.execute(query.order_by(dataset.c.sequence).limit(1))).one_or_none()
         return None if record is None else _read_dataset(record)
+
+    async def idle(self, before: datetime) -> list[Dataset]:
+        """Returns the active datasets that were last asked for before a time, oldest first."""
+        query = select(dataset).where(
+            dataset.c.state == DatasetState.ACTIVE.value, dataset.c.used_time < before
+        )
+        return await self._read(query.order_by(dataset.c.sequence))
+
+    async def leftover(self) -> list[Dataset]:
+        """Returns the collected datasets whose bytes may still be there."""
+        query = select(dataset).where(dataset.c.state == DatasetState.COLLECTED.value, dataset.c.uri != "")
+        return await self._read(query)
+
+    async def shares_bytes(self, sha256: str) -> bool:
+        """Tells whether an active dataset has these bytes."""
+        query = select(dataset.c.name).where(
+            dataset.c.state == DatasetState.ACTIVE.value, dataset.c.sha256 == sha256
+        )
+        return (await self.connection.execute(query.limit(1))).one_or_none() is not None
+
+    async def _read(self, query: Select[Any]) -> list[Dataset]:
+        return [_read_dataset(record) for record in await self.connection.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +212,7 @@ def _read_dataset(record: Any) -> Dataset:
         record.progress,
         record.error,
         None if record.universe is None else _read_universe(record.universe),
+        record.used_time,
     )
 
 

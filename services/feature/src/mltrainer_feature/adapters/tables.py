@@ -117,6 +117,7 @@ dataset = Table(
     Column("error", String, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
     Column("universe", Text),
+    Column("used_time", UtcDateTime),
 )
 bar_import = Table(
     "bar_import",

@@ -24,15 +24,19 @@ from mltrainer_feature.domain.datasets import (
 )
 from mltrainer_feature.domain.errors import ResourceNotFoundError, UnknownSymbolError
 from mltrainer_feature.domain.rows import Rows
-from mltrainer_feature.domain.views import StoreState, resolve_views
 from mltrainer_feature.domain.universes import Universe, describe_universe
+from mltrainer_feature.domain.views import StoreState, resolve_views
 
 
 @dataclass(frozen=True, slots=True)
 class CreateDatasetHandler:
-    """Returns the dataset of a specification, and has it written unless it is or was."""
+    """Returns the dataset of a specification, and has it written unless it is, or its bytes are there.
+
+    Asking for a dataset keeps it for the grace period of its collection.
+    """
 
     unit_of_work: UnitOfWorkFactory
+    files: Files
     clock: Clock
     market_clock: Clock
     wakeup: Wakeup
@@ -44,15 +48,21 @@ class CreateDatasetHandler:
             assert state is not None
             wanted = await self._name(uow, state, spec)
             existing = await uow.datasets.get(wanted.name)
-            if existing is not None and existing.state in {DatasetState.ACTIVE, DatasetState.CREATING}:
-                return existing
             if existing is not None:
-                wanted = replace(wanted, revision=existing.revision + 1, create_time=existing.create_time)
+                wanted = await self._continued(existing, wanted)
             await uow.datasets.save(wanted)
             await uow.store.save(_sealed(state, spec))
             await uow.commit()
         self.wakeup.notify()
         return wanted
+
+    async def _continued(self, existing: Dataset, wanted: Dataset) -> Dataset:
+        used = replace(existing, used_time=wanted.used_time)
+        if existing.state is DatasetState.CREATING:
+            return used
+        if existing.uri != "" and await asyncio.to_thread(self.files.exists, existing.sha256):
+            return used if used.state is DatasetState.ACTIVE else used.changed(DatasetState.ACTIVE)
+        return replace(wanted, revision=existing.revision + 1, create_time=existing.create_time)
 
     async def _name(self, uow: UnitOfWork, state: StoreState, spec: DatasetSpec) -> Dataset:
         views = view_revisions(resolve_views(spec.feature_views, {view.name: view for view in state.views}))
@@ -61,7 +71,8 @@ class CreateDatasetHandler:
             raise UnknownSymbolError(sorted(unknown))
         spec = replace(spec, feature_views=tuple(f"{view.name}@{view.version}" for view in views))
         name = dataset_name(spec, views, state.layout_digest)
-        return Dataset(name, spec, DatasetState.CREATING, views, self.clock.now())
+        now = self.clock.now()
+        return Dataset(name, spec, DatasetState.CREATING, views, now, used_time=now)
 
 
 def _sealed(state: StoreState, spec: DatasetSpec) -> StoreState:
@@ -130,9 +141,14 @@ class WriteNextDataset:
 
     async def _finish(self, dataset: Dataset) -> Dataset:
         async with self.unit_of_work() as uow:
+            await uow.store.load()
             stored = await uow.datasets.get(dataset.name)
             if stored is None or stored.state is not DatasetState.CREATING:
                 return stored or dataset
+            # Equal bytes of a collected dataset may have been removed since these were written.
+            if dataset.uri != "" and not await asyncio.to_thread(self.files.exists, dataset.sha256):
+                return stored
+            dataset = replace(dataset, used_time=stored.used_time)
             await uow.datasets.save(dataset)
             await uow.commit()
         return dataset

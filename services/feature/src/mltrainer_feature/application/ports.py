@@ -78,7 +78,6 @@ class BarRepository(Protocol):
         """Takes refused bars from the list."""
         ...
 
-    async def affected_range(self, bars: Bars) -> AffectedRange:
     async def price_bases(self, symbols: Sequence[str]) -> dict[str, bool]:
         """Tells of those of the symbols that have bars whether their prices are adjusted."""
         ...
@@ -91,6 +90,7 @@ class BarRepository(Protocol):
         """Returns the event time of the newest bar that was known at a time."""
         ...
 
+    async def affected_range(self, bars: Bars) -> AffectedRange:
         """Finds the rows that stored bars may change through windows of any length."""
         ...
 
@@ -186,6 +186,38 @@ class DatasetRepository(Protocol):
         """Returns the dataset that waits longest to be written."""
         ...
 
+    async def idle(self, before: datetime) -> list[Dataset]:
+        """Returns the active datasets that were last asked for before a time, oldest first."""
+        ...
+
+    async def leftover(self) -> list[Dataset]:
+        """Returns the collected datasets whose bytes may still be there."""
+        ...
+
+    async def shares_bytes(self, sha256: str) -> bool:
+        """Tells whether an active dataset has these bytes."""
+        ...
+
+
+class DatasetReferences(Protocol):
+    """Knows who refers to datasets."""
+
+    async def in_use_since(self, ended_after: datetime) -> datetime | None:
+        """Returns since when attempts run that run still or ended after a time; None where there are none.
+
+        Raises:
+            ReferencesUnknownError: Nobody can tell now.
+        """
+        ...
+
+    async def has_models(self, name: str) -> bool:
+        """Tells whether a model version was made of a dataset.
+
+        Raises:
+            ReferencesUnknownError: Nobody can tell now.
+        """
+        ...
+
 
 class ImportRepository(Protocol):
     """Keeps bulk loads."""
@@ -279,6 +311,14 @@ class Files(Protocol):
 
     def write_dataset(self, rows: Rows) -> tuple[str, str]:
         """Writes a dataset and returns its digest and URI."""
+        ...
+
+    def size_bytes(self, sha256: str) -> int:
+        """Returns how many bytes lie under a digest; 0 where there are none."""
+        ...
+
+    def delete(self, sha256: str) -> None:
+        """Removes what lies under a digest, if anything does."""
         ...
 
 

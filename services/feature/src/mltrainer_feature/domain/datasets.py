@@ -39,6 +39,7 @@ class DatasetState(StrEnum):
     ACTIVE = "ACTIVE"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    COLLECTED = "COLLECTED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ class ViewRevision:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A snapshot of features and labels, or the attempt to write one."""
+    """A snapshot of features and labels, or the attempt to write one.
+
+    `used_time` is when it was last asked for, on the wall clock. `uri` is empty where there are no bytes.
+    """
 
     name: str
     spec: DatasetSpec
@@ -67,6 +71,7 @@ class Dataset:
     progress: float = 0.0
     error: str = ""
     universe: Universe | None = None
+    used_time: datetime | None = None
 
     @property
     def feature_names(self) -> tuple[str, ...]:

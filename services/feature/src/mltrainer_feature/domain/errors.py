@@ -122,3 +122,11 @@ class OnlineStoreLostError(OnlineStoreError):
         super().__init__(
             f"the online store has no content of project {project}: it is being filled, or must be"
         )
+
+
+class ReferencesUnknownError(FeatureServiceError):
+    """A service that refers to datasets does not say to which."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        super().__init__(f"{service} does not say which datasets it refers to: none was removed")

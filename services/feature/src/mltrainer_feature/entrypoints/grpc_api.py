@@ -8,6 +8,7 @@ from mltrainer.feature.v1 import feature_service_pb2 as service_pb2
 from mltrainer.feature.v1 import resources_pb2
 from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceServicer
 
+from mltrainer_feature.application.collect_datasets import CollectDatasetsHandler
 from mltrainer_feature.application.datasets import CancelDatasetHandler, CreateDatasetHandler
 from mltrainer_feature.application.import_bars import ImportBarsHandler
 from mltrainer_feature.application.queries import Queries
@@ -15,6 +16,7 @@ from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, R
 from mltrainer_feature.application.skew import CompareServedVectorsHandler
 from mltrainer_feature.wire.on_demand import on_demand_views
 from mltrainer_feature.wire.resources import (
+    from_collection,
     from_dataset,
     from_import,
     from_refused,
@@ -35,6 +37,7 @@ class FeatureUseCases:
 
     create_dataset: CreateDatasetHandler
     cancel_dataset: CancelDatasetHandler
+    collect_datasets: CollectDatasetsHandler
     import_bars: ImportBarsHandler
     queries: Queries
     list_refused_bars: ListRefusedBarsHandler
@@ -74,6 +77,13 @@ class FeatureApi(FeatureServiceServicer):
     ) -> resources_pb2.Dataset:
         """Stops writing a dataset."""
         return from_dataset(await self._use_cases.cancel_dataset(request.name))
+
+    async def CollectDatasets(
+        self, request: service_pb2.CollectDatasetsRequest, context: _Context
+    ) -> service_pb2.CollectDatasetsResponse:
+        """Removes the bytes of datasets that nobody refers to."""
+        grace = request.grace.ToTimedelta() if request.HasField("grace") else None
+        return from_collection(await self._use_cases.collect_datasets(dry_run=request.dry_run, grace=grace))
 
     async def GetFeatureView(
         self, request: service_pb2.GetFeatureViewRequest, context: _Context

@@ -7,6 +7,7 @@ import structlog
 from mltrainer_common.content_store import ContentNotFoundError, DigestMismatchError
 from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailableError
 
+from mltrainer_feature.application.collect_datasets import CollectDatasetsHandler
 from mltrainer_feature.application.datasets import WriteNextDataset
 from mltrainer_feature.application.import_bars import RunNextImport
 from mltrainer_feature.application.online_plans import ChangingSchemas
@@ -15,7 +16,11 @@ from mltrainer_feature.application.queries import PageRequest, Queries
 from mltrainer_feature.application.take_files import TakeDroppedFiles
 from mltrainer_feature.application.wakeup import Wakeup
 from mltrainer_feature.domain.dropped_files import DropOutcome, DropState
-from mltrainer_feature.domain.errors import FeatureServiceError, UnreadableRegistryError
+from mltrainer_feature.domain.errors import (
+    FeatureServiceError,
+    ReferencesUnknownError,
+    UnreadableRegistryError,
+)
 from mltrainer_feature.entrypoints.instruments import FeatureInstruments
 
 # Work may also be left by another replica, or by this process before it was killed.
@@ -40,6 +45,21 @@ async def write_datasets(write_next: WriteNextDataset, wakeup: Wakeup) -> None:
         return dataset is not None
 
     await _work(step, write_next.fail, wakeup)
+
+
+async def collect_datasets(collect: CollectDatasetsHandler, interval_s: float) -> None:
+    """Collects datasets again and again until cancelled; an outage only delays it."""
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            report = await collect(dry_run=False)
+        except (*_PASSING, ReferencesUnknownError) as error:
+            _log.warning("datasets_not_collected", error=str(error))
+            continue
+        if report.collected_count:
+            _log.info(
+                "datasets_collected", datasets=report.collected_count, size_bytes=report.collected_bytes
+            )
 
 
 async def run_imports(run_next: RunNextImport, wakeup: Wakeup) -> None:

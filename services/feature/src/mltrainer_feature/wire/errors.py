@@ -62,6 +62,15 @@ def _unknown(error: Exception) -> RpcError | None:
         case errors.UnknownEntityError():
             metadata = {"entity": error.name, "known": ",".join(error.known)}
             return RpcError(StatusCode.INVALID_ARGUMENT, "UNKNOWN_ENTITY", str(error), metadata=metadata)
+        case errors.ReferencesUnknownError():
+            metadata = {"service": error.service}
+            return RpcError(
+                StatusCode.UNAVAILABLE,
+                "REFERENCES_UNKNOWN",
+                str(error),
+                metadata=metadata,
+                retry_after_s=60.0,
+            )
         case errors.UnreadableRegistryError():
             return RpcError(StatusCode.FAILED_PRECONDITION, "UNREADABLE_REGISTRY", str(error))
     return None

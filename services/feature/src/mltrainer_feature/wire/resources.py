@@ -9,6 +9,7 @@ from mltrainer.feature.v1 import resources_pb2
 from mltrainer.types.v1 import types_pb2
 from mltrainer_features import TargetKind
 
+from mltrainer_feature.application.collect_datasets import CollectionReport
 from mltrainer_feature.application.queries import MAX_AGE, DescribedView, PageRequest, RowsPage, RowsQuery
 from mltrainer_feature.domain.bars import KeptRefusal
 from mltrainer_feature.domain.datasets import Dataset, DatasetSpec, DatasetState
@@ -24,6 +25,7 @@ _DATASET_STATES = {
     DatasetState.ACTIVE: resources_pb2.Dataset.STATE_ACTIVE,
     DatasetState.FAILED: resources_pb2.Dataset.STATE_FAILED,
     DatasetState.CANCELLED: resources_pb2.Dataset.STATE_CANCELLED,
+    DatasetState.COLLECTED: resources_pb2.Dataset.STATE_COLLECTED,
 }
 _IMPORT_STATES = {
     ImportState.RUNNING: resources_pb2.BarImport.STATE_RUNNING,
@@ -118,6 +120,17 @@ def from_dataset(dataset: Dataset) -> resources_pb2.Dataset:
         progress=dataset.progress,
         etag=str(dataset.revision),
         universe=None if dataset.universe is None else _from_universe(dataset.universe),
+    )
+
+
+def from_collection(report: CollectionReport) -> service_pb2.CollectDatasetsResponse:
+    """Writes what a collection has found."""
+    return service_pb2.CollectDatasetsResponse(
+        idle_count=report.idle_count,
+        referenced_count=report.referenced_count,
+        collected_count=report.collected_count,
+        collected_bytes=report.collected_bytes,
+        datasets=report.names,
     )
 
 

@@ -14,6 +14,7 @@ ROLES = RoleTable(
         f"{_SERVICE}/GetDataset": READERS,
         f"{_SERVICE}/ListDatasets": READERS,
         f"{_SERVICE}/CancelDataset": _WRITERS,
+        f"{_SERVICE}/CollectDatasets": _WRITERS,
         f"{_SERVICE}/GetFeatureView": READERS,
         f"{_SERVICE}/ListFeatureViews": READERS,
         f"{_SERVICE}/ListOnDemandFeatureViews": READERS,

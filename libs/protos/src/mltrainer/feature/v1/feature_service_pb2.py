@@ -22,67 +22,72 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from mltrainer.feature.v1 import resources_pb2 as mltrainer_dot_feature_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*mltrainer/feature/v1/feature_service.proto\x12\x14mltrainer.feature.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$mltrainer/feature/v1/resources.proto\"[\n\x14\x43reateDatasetRequest\x12/\n\x04spec\x18\x01 \x01(\x0b\x32!.mltrainer.feature.v1.DatasetSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x14ListDatasetsResponse\x12/\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1d.mltrainer.feature.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x43\x61ncelDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15GetFeatureViewRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x17ListFeatureViewsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListFeatureViewsResponse\x12\x38\n\rfeature_views\x18\x01 \x03(\x0b\x32!.mltrainer.feature.v1.FeatureView\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xba\x01\n\x16ListFeatureRowsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"y\n\x17ListFeatureRowsResponse\x12\x15\n\rfeature_names\x18\x01 \x03(\t\x12.\n\x04rows\x18\x02 \x03(\x0b\x32 .mltrainer.feature.v1.FeatureRow\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"~\n\nFeatureRow\x12.\n\nevent_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63reated_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06values\x18\x03 \x03(\x01\"#\n\x11ImportBarsRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"#\n\x13GetBarImportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"_\n\x16ListRefusedBarsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"j\n\x17ListRefusedBarsResponse\x12\x36\n\x0crefused_bars\x18\x01 \x03(\x0b\x32 .mltrainer.feature.v1.RefusedBar\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x18ReplayRefusedBarsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"k\n\x19ReplayRefusedBarsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x05\x12\x36\n\x0crefused_bars\x18\x02 \x03(\x0b\x32 .mltrainer.feature.v1.RefusedBar\"C\n\x1b\x43ompareServedVectorsRequest\x12\x13\n\x0bmax_vectors\x18\x01 \x01(\x05\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x89\x03\n\x1c\x43ompareServedVectorsResponse\x12\x13\n\x0b\x65xact_count\x18\x01 \x01(\x05\x12\x13\n\x0bstale_count\x18\x02 \x01(\x05\x12\x19\n\x11provisional_count\x18\x03 \x01(\x05\x12\x17\n\x0f\x64ifferent_count\x18\x04 \x01(\x05\x12\x15\n\rmissing_count\x18\x05 \x01(\x05\x12\x33\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32!.mltrainer.feature.v1.FeatureSkew\x12\x38\n\x08\x65xamples\x18\x07 \x03(\x0b\x32&.mltrainer.feature.v1.ServedDifference\x12\x18\n\x10unknown_features\x18\x08 \x03(\t\x12\x35\n\x11\x66irst_served_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_served_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x0b\x46\x65\x61tureSkew\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x16\n\x0e\x63ompared_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x64ifferent_count\x18\x03 \x01(\x05\x12\x1a\n\x12largest_difference\x18\x04 \x01(\x01\x12\x17\n\nmean_shift\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fstability_index\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_mean_shiftB\x12\n\x10_stability_index\"\xc9\x01\n\x10ServedDifference\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x0e\n\x06served\x18\x04 \x01(\x01\x12\x12\n\nrecomputed\x18\x05 \x01(\x01\x12/\n\x0bserved_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x1fListOnDemandFeatureViewsRequest\"\\\n ListOnDemandFeatureViewsResponse\x12\x38\n\x05views\x18\x01 \x03(\x0b\x32).mltrainer.feature.v1.OnDemandFeatureView\"\xd4\x01\n\x13OnDemandFeatureView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x35\n\x0erequest_fields\x18\x05 \x03(\x0b\x32\x1d.mltrainer.feature.v1.Feature\x12\x37\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32%.mltrainer.feature.v1.OnDemandFeature\"d\n\x0fOnDemandFeature\x12.\n\x07\x66\x65\x61ture\x18\x01 \x01(\x0b\x32\x1d.mltrainer.feature.v1.Feature\x12\x12\n\nexpression\x18\x02 \x01(\t\x12\r\n\x05reads\x18\x03 \x03(\t2\xef\n\n\x0e\x46\x65\x61tureService\x12Z\n\rCreateDataset\x12*.mltrainer.feature.v1.CreateDatasetRequest\x1a\x1d.mltrainer.feature.v1.Dataset\x12T\n\nGetDataset\x12\'.mltrainer.feature.v1.GetDatasetRequest\x1a\x1d.mltrainer.feature.v1.Dataset\x12\x65\n\x0cListDatasets\x12).mltrainer.feature.v1.ListDatasetsRequest\x1a*.mltrainer.feature.v1.ListDatasetsResponse\x12Z\n\rCancelDataset\x12*.mltrainer.feature.v1.CancelDatasetRequest\x1a\x1d.mltrainer.feature.v1.Dataset\x12`\n\x0eGetFeatureView\x12+.mltrainer.feature.v1.GetFeatureViewRequest\x1a!.mltrainer.feature.v1.FeatureView\x12q\n\x10ListFeatureViews\x12-.mltrainer.feature.v1.ListFeatureViewsRequest\x1a..mltrainer.feature.v1.ListFeatureViewsResponse\x12\x89\x01\n\x18ListOnDemandFeatureViews\x12\x35.mltrainer.feature.v1.ListOnDemandFeatureViewsRequest\x1a\x36.mltrainer.feature.v1.ListOnDemandFeatureViewsResponse\x12n\n\x0fListFeatureRows\x12,.mltrainer.feature.v1.ListFeatureRowsRequest\x1a-.mltrainer.feature.v1.ListFeatureRowsResponse\x12V\n\nImportBars\x12\'.mltrainer.feature.v1.ImportBarsRequest\x1a\x1f.mltrainer.feature.v1.BarImport\x12Z\n\x0cGetBarImport\x12).mltrainer.feature.v1.GetBarImportRequest\x1a\x1f.mltrainer.feature.v1.BarImport\x12n\n\x0fListRefusedBars\x12,.mltrainer.feature.v1.ListRefusedBarsRequest\x1a-.mltrainer.feature.v1.ListRefusedBarsResponse\x12t\n\x11ReplayRefusedBars\x12..mltrainer.feature.v1.ReplayRefusedBarsRequest\x1a/.mltrainer.feature.v1.ReplayRefusedBarsResponse\x12}\n\x14\x43ompareServedVectors\x12\x31.mltrainer.feature.v1.CompareServedVectorsRequest\x1a\x32.mltrainer.feature.v1.CompareServedVectorsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*mltrainer/feature/v1/feature_service.proto\x12\x14mltrainer.feature.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$mltrainer/feature/v1/resources.proto\"[\n\x14\x43reateDatasetRequest\x12/\n\x04spec\x18\x01 \x01(\x0b\x32!.mltrainer.feature.v1.DatasetSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x14ListDatasetsResponse\x12/\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1d.mltrainer.feature.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x43\x61ncelDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x16\x43ollectDatasetsRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8b\x01\n\x17\x43ollectDatasetsResponse\x12\x12\n\nidle_count\x18\x01 \x01(\x03\x12\x18\n\x10referenced_count\x18\x02 \x01(\x03\x12\x17\n\x0f\x63ollected_count\x18\x03 \x01(\x03\x12\x17\n\x0f\x63ollected_bytes\x18\x04 \x01(\x03\x12\x10\n\x08\x64\x61tasets\x18\x05 \x03(\t\"%\n\x15GetFeatureViewRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x17ListFeatureViewsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListFeatureViewsResponse\x12\x38\n\rfeature_views\x18\x01 \x03(\x0b\x32!.mltrainer.feature.v1.FeatureView\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xba\x01\n\x16ListFeatureRowsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"y\n\x17ListFeatureRowsResponse\x12\x15\n\rfeature_names\x18\x01 \x03(\t\x12.\n\x04rows\x18\x02 \x03(\x0b\x32 .mltrainer.feature.v1.FeatureRow\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"~\n\nFeatureRow\x12.\n\nevent_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63reated_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06values\x18\x03 \x03(\x01\"#\n\x11ImportBarsRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"#\n\x13GetBarImportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"_\n\x16ListRefusedBarsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"j\n\x17ListRefusedBarsResponse\x12\x36\n\x0crefused_bars\x18\x01 \x03(\x0b\x32 .mltrainer.feature.v1.RefusedBar\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x18ReplayRefusedBarsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"k\n\x19ReplayRefusedBarsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x05\x12\x36\n\x0crefused_bars\x18\x02 \x03(\x0b\x32 .mltrainer.feature.v1.RefusedBar\"C\n\x1b\x43ompareServedVectorsRequest\x12\x13\n\x0bmax_vectors\x18\x01 \x01(\x05\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x89\x03\n\x1c\x43ompareServedVectorsResponse\x12\x13\n\x0b\x65xact_count\x18\x01 \x01(\x05\x12\x13\n\x0bstale_count\x18\x02 \x01(\x05\x12\x19\n\x11provisional_count\x18\x03 \x01(\x05\x12\x17\n\x0f\x64ifferent_count\x18\x04 \x01(\x05\x12\x15\n\rmissing_count\x18\x05 \x01(\x05\x12\x33\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32!.mltrainer.feature.v1.FeatureSkew\x12\x38\n\x08\x65xamples\x18\x07 \x03(\x0b\x32&.mltrainer.feature.v1.ServedDifference\x12\x18\n\x10unknown_features\x18\x08 \x03(\t\x12\x35\n\x11\x66irst_served_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_served_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x0b\x46\x65\x61tureSkew\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x16\n\x0e\x63ompared_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x64ifferent_count\x18\x03 \x01(\x05\x12\x1a\n\x12largest_difference\x18\x04 \x01(\x01\x12\x17\n\nmean_shift\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fstability_index\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_mean_shiftB\x12\n\x10_stability_index\"\xc9\x01\n\x10ServedDifference\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x0e\n\x06served\x18\x04 \x01(\x01\x12\x12\n\nrecomputed\x18\x05 \x01(\x01\x12/\n\x0bserved_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x1fListOnDemandFeatureViewsRequest\"\\\n ListOnDemandFeatureViewsResponse\x12\x38\n\x05views\x18\x01 \x03(\x0b\x32).mltrainer.feature.v1.OnDemandFeatureView\"\xd4\x01\n\x13OnDemandFeatureView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x35\n\x0erequest_fields\x18\x05 \x03(\x0b\x32\x1d.mltrainer.feature.v1.Feature\x12\x37\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32%.mltrainer.feature.v1.OnDemandFeature\"d\n\x0fOnDemandFeature\x12.\n\x07\x66\x65\x61ture\x18\x01 \x01(\x0b\x32\x1d.mltrainer.feature.v1.Feature\x12\x12\n\nexpression\x18\x02 \x01(\t\x12\r\n\x05reads\x18\x03 \x03(\t2\xdf\x0b\n\x0e\x46\x65\x61tureService\x12Z\n\rCreateDataset\x12*.mltrainer.feature.v1.CreateDatasetRequest\x1a\x1d.mltrainer.feature.v1.Dataset\x12T\n\nGetDataset\x12\'.mltrainer.feature.v1.GetDatasetRequest\x1a\x1d.mltrainer.feature.v1.Dataset\x12\x65\n\x0cListDatasets\x12).mltrainer.feature.v1.ListDatasetsRequest\x1a*.mltrainer.feature.v1.ListDatasetsResponse\x12Z\n\rCancelDataset\x12*.mltrainer.feature.v1.CancelDatasetRequest\x1a\x1d.mltrainer.feature.v1.Dataset\x12n\n\x0f\x43ollectDatasets\x12,.mltrainer.feature.v1.CollectDatasetsRequest\x1a-.mltrainer.feature.v1.CollectDatasetsResponse\x12`\n\x0eGetFeatureView\x12+.mltrainer.feature.v1.GetFeatureViewRequest\x1a!.mltrainer.feature.v1.FeatureView\x12q\n\x10ListFeatureViews\x12-.mltrainer.feature.v1.ListFeatureViewsRequest\x1a..mltrainer.feature.v1.ListFeatureViewsResponse\x12\x89\x01\n\x18ListOnDemandFeatureViews\x12\x35.mltrainer.feature.v1.ListOnDemandFeatureViewsRequest\x1a\x36.mltrainer.feature.v1.ListOnDemandFeatureViewsResponse\x12n\n\x0fListFeatureRows\x12,.mltrainer.feature.v1.ListFeatureRowsRequest\x1a-.mltrainer.feature.v1.ListFeatureRowsResponse\x12V\n\nImportBars\x12\'.mltrainer.feature.v1.ImportBarsRequest\x1a\x1f.mltrainer.feature.v1.BarImport\x12Z\n\x0cGetBarImport\x12).mltrainer.feature.v1.GetBarImportRequest\x1a\x1f.mltrainer.feature.v1.BarImport\x12n\n\x0fListRefusedBars\x12,.mltrainer.feature.v1.ListRefusedBarsRequest\x1a-.mltrainer.feature.v1.ListRefusedBarsResponse\x12t\n\x11ReplayRefusedBars\x12..mltrainer.feature.v1.ReplayRefusedBarsRequest\x1a/.mltrainer.feature.v1.ReplayRefusedBarsResponse\x12}\n\x14\x43ompareServedVectors\x12\x31.mltrainer.feature.v1.CompareServedVectorsRequest\x1a\x32.mltrainer.feature.v1.CompareServedVectorsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mltrainer.feature.v1.feature_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATEDATASETREQUEST']._serialized_start=139
-  _globals['_CREATEDATASETREQUEST']._serialized_end=230
-  _globals['_GETDATASETREQUEST']._serialized_start=232
-  _globals['_GETDATASETREQUEST']._serialized_end=265
-  _globals['_LISTDATASETSREQUEST']._serialized_start=267
-  _globals['_LISTDATASETSREQUEST']._serialized_end=327
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=329
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=425
-  _globals['_CANCELDATASETREQUEST']._serialized_start=427
-  _globals['_CANCELDATASETREQUEST']._serialized_end=463
-  _globals['_GETFEATUREVIEWREQUEST']._serialized_start=465
-  _globals['_GETFEATUREVIEWREQUEST']._serialized_end=502
-  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_start=504
-  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_end=568
-  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_start=570
-  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_end=679
-  _globals['_LISTFEATUREROWSREQUEST']._serialized_start=682
-  _globals['_LISTFEATUREROWSREQUEST']._serialized_end=868
-  _globals['_LISTFEATUREROWSRESPONSE']._serialized_start=870
-  _globals['_LISTFEATUREROWSRESPONSE']._serialized_end=991
-  _globals['_FEATUREROW']._serialized_start=993
-  _globals['_FEATUREROW']._serialized_end=1119
-  _globals['_IMPORTBARSREQUEST']._serialized_start=1121
-  _globals['_IMPORTBARSREQUEST']._serialized_end=1156
-  _globals['_GETBARIMPORTREQUEST']._serialized_start=1158
-  _globals['_GETBARIMPORTREQUEST']._serialized_end=1193
-  _globals['_LISTREFUSEDBARSREQUEST']._serialized_start=1195
-  _globals['_LISTREFUSEDBARSREQUEST']._serialized_end=1290
-  _globals['_LISTREFUSEDBARSRESPONSE']._serialized_start=1292
-  _globals['_LISTREFUSEDBARSRESPONSE']._serialized_end=1398
-  _globals['_REPLAYREFUSEDBARSREQUEST']._serialized_start=1400
-  _globals['_REPLAYREFUSEDBARSREQUEST']._serialized_end=1441
-  _globals['_REPLAYREFUSEDBARSRESPONSE']._serialized_start=1443
-  _globals['_REPLAYREFUSEDBARSRESPONSE']._serialized_end=1550
-  _globals['_COMPARESERVEDVECTORSREQUEST']._serialized_start=1552
-  _globals['_COMPARESERVEDVECTORSREQUEST']._serialized_end=1619
-  _globals['_COMPARESERVEDVECTORSRESPONSE']._serialized_start=1622
-  _globals['_COMPARESERVEDVECTORSRESPONSE']._serialized_end=2015
-  _globals['_FEATURESKEW']._serialized_start=2018
-  _globals['_FEATURESKEW']._serialized_end=2215
-  _globals['_SERVEDDIFFERENCE']._serialized_start=2218
-  _globals['_SERVEDDIFFERENCE']._serialized_end=2419
-  _globals['_LISTONDEMANDFEATUREVIEWSREQUEST']._serialized_start=2421
-  _globals['_LISTONDEMANDFEATUREVIEWSREQUEST']._serialized_end=2454
-  _globals['_LISTONDEMANDFEATUREVIEWSRESPONSE']._serialized_start=2456
-  _globals['_LISTONDEMANDFEATUREVIEWSRESPONSE']._serialized_end=2548
-  _globals['_ONDEMANDFEATUREVIEW']._serialized_start=2551
-  _globals['_ONDEMANDFEATUREVIEW']._serialized_end=2763
-  _globals['_ONDEMANDFEATURE']._serialized_start=2765
-  _globals['_ONDEMANDFEATURE']._serialized_end=2865
-  _globals['_FEATURESERVICE']._serialized_start=2868
-  _globals['_FEATURESERVICE']._serialized_end=4259
+  _globals['_CREATEDATASETREQUEST']._serialized_start=171
+  _globals['_CREATEDATASETREQUEST']._serialized_end=262
+  _globals['_GETDATASETREQUEST']._serialized_start=264
+  _globals['_GETDATASETREQUEST']._serialized_end=297
+  _globals['_LISTDATASETSREQUEST']._serialized_start=299
+  _globals['_LISTDATASETSREQUEST']._serialized_end=359
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=361
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=457
+  _globals['_CANCELDATASETREQUEST']._serialized_start=459
+  _globals['_CANCELDATASETREQUEST']._serialized_end=495
+  _globals['_COLLECTDATASETSREQUEST']._serialized_start=497
+  _globals['_COLLECTDATASETSREQUEST']._serialized_end=580
+  _globals['_COLLECTDATASETSRESPONSE']._serialized_start=583
+  _globals['_COLLECTDATASETSRESPONSE']._serialized_end=722
+  _globals['_GETFEATUREVIEWREQUEST']._serialized_start=724
+  _globals['_GETFEATUREVIEWREQUEST']._serialized_end=761
+  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_start=763
+  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_end=827
+  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_start=829
+  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_end=938
+  _globals['_LISTFEATUREROWSREQUEST']._serialized_start=941
+  _globals['_LISTFEATUREROWSREQUEST']._serialized_end=1127
+  _globals['_LISTFEATUREROWSRESPONSE']._serialized_start=1129
+  _globals['_LISTFEATUREROWSRESPONSE']._serialized_end=1250
+  _globals['_FEATUREROW']._serialized_start=1252
+  _globals['_FEATUREROW']._serialized_end=1378
+  _globals['_IMPORTBARSREQUEST']._serialized_start=1380
+  _globals['_IMPORTBARSREQUEST']._serialized_end=1415
+  _globals['_GETBARIMPORTREQUEST']._serialized_start=1417
+  _globals['_GETBARIMPORTREQUEST']._serialized_end=1452
+  _globals['_LISTREFUSEDBARSREQUEST']._serialized_start=1454
+  _globals['_LISTREFUSEDBARSREQUEST']._serialized_end=1549
+  _globals['_LISTREFUSEDBARSRESPONSE']._serialized_start=1551
+  _globals['_LISTREFUSEDBARSRESPONSE']._serialized_end=1657
+  _globals['_REPLAYREFUSEDBARSREQUEST']._serialized_start=1659
+  _globals['_REPLAYREFUSEDBARSREQUEST']._serialized_end=1700
+  _globals['_REPLAYREFUSEDBARSRESPONSE']._serialized_start=1702
+  _globals['_REPLAYREFUSEDBARSRESPONSE']._serialized_end=1809
+  _globals['_COMPARESERVEDVECTORSREQUEST']._serialized_start=1811
+  _globals['_COMPARESERVEDVECTORSREQUEST']._serialized_end=1878
+  _globals['_COMPARESERVEDVECTORSRESPONSE']._serialized_start=1881
+  _globals['_COMPARESERVEDVECTORSRESPONSE']._serialized_end=2274
+  _globals['_FEATURESKEW']._serialized_start=2277
+  _globals['_FEATURESKEW']._serialized_end=2474
+  _globals['_SERVEDDIFFERENCE']._serialized_start=2477
+  _globals['_SERVEDDIFFERENCE']._serialized_end=2678
+  _globals['_LISTONDEMANDFEATUREVIEWSREQUEST']._serialized_start=2680
+  _globals['_LISTONDEMANDFEATUREVIEWSREQUEST']._serialized_end=2713
+  _globals['_LISTONDEMANDFEATUREVIEWSRESPONSE']._serialized_start=2715
+  _globals['_LISTONDEMANDFEATUREVIEWSRESPONSE']._serialized_end=2807
+  _globals['_ONDEMANDFEATUREVIEW']._serialized_start=2810
+  _globals['_ONDEMANDFEATUREVIEW']._serialized_end=3022
+  _globals['_ONDEMANDFEATURE']._serialized_start=3024
+  _globals['_ONDEMANDFEATURE']._serialized_end=3124
+  _globals['_FEATURESERVICE']._serialized_start=3127
+  _globals['_FEATURESERVICE']._serialized_end=4630
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Datasets, feature views and bulk loads. Online reads use Feast's own `feast.serv
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -145,6 +146,74 @@ class CancelDatasetRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelDatasetRequest: _TypeAlias = CancelDatasetRequest  # noqa: Y015
+
+@_typing.final
+class CollectDatasetsRequest(_message.Message):
+    """Request of CollectDatasets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRACE_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Whether to tell what would be removed, and remove nothing."""
+    @_builtins.property
+    def grace(self) -> _duration_pb2.Duration:
+        """How long a dataset is kept after it was last asked for; the server's setting where unset."""
+
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        grace: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "grace", b"grace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectDatasetsRequest: _TypeAlias = CollectDatasetsRequest  # noqa: Y015
+
+@_typing.final
+class CollectDatasetsResponse(_message.Message):
+    """Response of CollectDatasets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDLE_COUNT_FIELD_NUMBER: _builtins.int
+    REFERENCED_COUNT_FIELD_NUMBER: _builtins.int
+    COLLECTED_COUNT_FIELD_NUMBER: _builtins.int
+    COLLECTED_BYTES_FIELD_NUMBER: _builtins.int
+    DATASETS_FIELD_NUMBER: _builtins.int
+    idle_count: _builtins.int
+    """Datasets that were not asked for within the grace period."""
+    referenced_count: _builtins.int
+    """Those of them that a model version was made of: they stay."""
+    collected_count: _builtins.int
+    """Those that nobody refers to: removed, or with `dry_run` to be removed."""
+    collected_bytes: _builtins.int
+    """Size of their bytes."""
+    @_builtins.property
+    def datasets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their names, `datasets/{dataset}`, at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        idle_count: _builtins.int = ...,
+        referenced_count: _builtins.int = ...,
+        collected_count: _builtins.int = ...,
+        collected_bytes: _builtins.int = ...,
+        datasets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collected_bytes", b"collected_bytes", "collected_count", b"collected_count", "datasets", b"datasets", "idle_count", b"idle_count", "referenced_count", b"referenced_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectDatasetsResponse: _TypeAlias = CollectDatasetsResponse  # noqa: Y015
 
 @_typing.final
 class GetFeatureViewRequest(_message.Message):

@@ -56,6 +56,11 @@ class FeatureServiceStub:
                 request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CancelDatasetRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_feature_dot_v1_dot_resources__pb2.Dataset.FromString,
                 _registered_method=True)
+        self.CollectDatasets = channel.unary_unary(
+                '/mltrainer.feature.v1.FeatureService/CollectDatasets',
+                request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CollectDatasetsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CollectDatasetsResponse.FromString,
+                _registered_method=True)
         self.GetFeatureView = channel.unary_unary(
                 '/mltrainer.feature.v1.FeatureService/GetFeatureView',
                 request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.GetFeatureViewRequest.SerializeToString,
@@ -131,6 +136,14 @@ class FeatureServiceServicer:
 
     def CancelDataset(self, request, context):
         """Stops writing a dataset. A finished one stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectDatasets(self, request, context):
+        """Removes the bytes of datasets that nobody asked for of late and that no model version was made of.
+        Errors: INVALID_ARGUMENT `INVALID_REQUEST`; UNAVAILABLE `REFERENCES_UNKNOWN`: nothing was removed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,6 +234,11 @@ def add_FeatureServiceServicer_to_server(servicer, server):
                     servicer.CancelDataset,
                     request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CancelDatasetRequest.FromString,
                     response_serializer=mltrainer_dot_feature_dot_v1_dot_resources__pb2.Dataset.SerializeToString,
+            ),
+            'CollectDatasets': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectDatasets,
+                    request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CollectDatasetsRequest.FromString,
+                    response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CollectDatasetsResponse.SerializeToString,
             ),
             'GetFeatureView': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFeatureView,
@@ -377,6 +395,33 @@ class FeatureService:
             '/mltrainer.feature.v1.FeatureService/CancelDataset',
             mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CancelDatasetRequest.SerializeToString,
             mltrainer_dot_feature_dot_v1_dot_resources__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectDatasets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.feature.v1.FeatureService/CollectDatasets',
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CollectDatasetsRequest.SerializeToString,
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.CollectDatasetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,10 @@ class FeatureServiceStub:
     """Lists datasets, newest first."""
     CancelDataset: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.CancelDatasetRequest, _resources_pb2.Dataset]
     """Stops writing a dataset. A finished one stays as it is."""
+    CollectDatasets: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.CollectDatasetsRequest, _feature_service_pb2.CollectDatasetsResponse]
+    """Removes the bytes of datasets that nobody asked for of late and that no model version was made of.
+    Errors: INVALID_ARGUMENT `INVALID_REQUEST`; UNAVAILABLE `REFERENCES_UNKNOWN`: nothing was removed.
+    """
     GetFeatureView: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.GetFeatureViewRequest, _resources_pb2.FeatureView]
     """Returns a feature view. Errors: NOT_FOUND."""
     ListFeatureViews: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureViewsRequest, _feature_service_pb2.ListFeatureViewsResponse]
@@ -78,6 +82,10 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     """Lists datasets, newest first."""
     CancelDataset: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.CancelDatasetRequest, _resources_pb2.Dataset]  # type: ignore[assignment]
     """Stops writing a dataset. A finished one stays as it is."""
+    CollectDatasets: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.CollectDatasetsRequest, _feature_service_pb2.CollectDatasetsResponse]  # type: ignore[assignment]
+    """Removes the bytes of datasets that nobody asked for of late and that no model version was made of.
+    Errors: INVALID_ARGUMENT `INVALID_REQUEST`; UNAVAILABLE `REFERENCES_UNKNOWN`: nothing was removed.
+    """
     GetFeatureView: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.GetFeatureViewRequest, _resources_pb2.FeatureView]  # type: ignore[assignment]
     """Returns a feature view. Errors: NOT_FOUND."""
     ListFeatureViews: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureViewsRequest, _feature_service_pb2.ListFeatureViewsResponse]  # type: ignore[assignment]
@@ -133,6 +141,16 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_resources_pb2.Dataset, _abc.Awaitable[_resources_pb2.Dataset]]:
         """Stops writing a dataset. A finished one stays as it is."""
+
+    @_abc_1.abstractmethod
+    def CollectDatasets(
+        self,
+        request: _feature_service_pb2.CollectDatasetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.CollectDatasetsResponse, _abc.Awaitable[_feature_service_pb2.CollectDatasetsResponse]]:
+        """Removes the bytes of datasets that nobody asked for of late and that no model version was made of.
+        Errors: INVALID_ARGUMENT `INVALID_REQUEST`; UNAVAILABLE `REFERENCES_UNKNOWN`: nothing was removed.
+        """
 
     @_abc_1.abstractmethod
     def GetFeatureView(

@@ -184,6 +184,8 @@ class Dataset(_message.Message):
         """Could not be written; see `error`."""
         STATE_CANCELLED: Dataset._State.ValueType  # 4
         """Stopped by CancelDataset."""
+        STATE_COLLECTED: Dataset._State.ValueType  # 5
+        """Its bytes were removed: nobody referred to it. CreateDataset writes them again."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Progress of the dataset."""
@@ -198,6 +200,8 @@ class Dataset(_message.Message):
     """Could not be written; see `error`."""
     STATE_CANCELLED: Dataset.State.ValueType  # 4
     """Stopped by CancelDataset."""
+    STATE_COLLECTED: Dataset.State.ValueType  # 5
+    """Its bytes were removed: nobody referred to it. CreateDataset writes them again."""
 
     NAME_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
@@ -217,7 +221,7 @@ class Dataset(_message.Message):
     state: Global___Dataset.State.ValueType
     """Output only."""
     uri: _builtins.str
-    """Where the bytes are: a URI of the artifact store. Set when active."""
+    """Where the bytes are: a URI of the artifact store. Set when active, cleared when the bytes are gone."""
     sha256: _builtins.str
     """sha256 of the Parquet bytes, in hexadecimal. Set when active."""
     row_count: _builtins.int

@@ -1,7 +1,8 @@
-"""Notes whether the prices of a symbol are adjusted, and what the symbols of a dataset were."""
+"""Notes whether the prices of a symbol are adjusted, what the symbols of a dataset were, and its last use."""
 
 import sqlalchemy as sa
 from alembic import op
+from mltrainer_common.database import UtcDateTime
 
 revision = "0004"
 down_revision = "0003"
@@ -19,3 +20,5 @@ def upgrade() -> None:
         "SELECT symbol, 2 * SUM(CASE WHEN adjusted THEN 1 ELSE 0 END) >= COUNT(*) FROM bar GROUP BY symbol"
     )
     op.add_column("dataset", sa.Column("universe", sa.Text))
+    op.add_column("dataset", sa.Column("used_time", UtcDateTime))
+    op.execute("UPDATE dataset SET used_time = create_time")
