@@ -43,6 +43,11 @@ from mltrainer_feature.application.datasets import (
     CreateDatasetHandler,
     WriteNextDataset,
 )
+from mltrainer_feature.application.definitions import (
+    ApplyDefinitionsHandler,
+    DefinitionQueries,
+    FollowDefinitions,
+)
 from mltrainer_feature.application.import_bars import ImportBarsHandler, RunNextImport
 from mltrainer_feature.application.open_store import OpenStoreHandler
 from mltrainer_feature.application.ports import OnlineRows, OnlineStore
@@ -63,6 +68,7 @@ from mltrainer_feature.entrypoints.online_api import OnlineFeatureApi, add_onlin
 from mltrainer_feature.entrypoints.served_vectors import served_vectors_group, watch_skew
 from mltrainer_feature.entrypoints.workers import (
     collect_datasets,
+    follow_definitions,
     follow_online_rows,
     follow_registry,
     run_imports,
@@ -144,7 +150,10 @@ class _FeatureParts:
             ListRefusedBarsHandler(unit_of_work),
             ReplayRefusedBarsHandler(unit_of_work, self._online, market_clock, exchanges),
             CompareServedVectorsHandler(served),
+            ApplyDefinitionsHandler(unit_of_work, self._schemas),
+            DefinitionQueries(unit_of_work),
         )
+        self._follow_definitions = FollowDefinitions(unit_of_work, self._schemas)
 
     @classmethod
     async def open(
@@ -156,6 +165,7 @@ class _FeatureParts:
         except UnreadableRegistryError as error:
             raise StartupError(f"MLTRAINER_FEATURE_ONLINE_REGISTRY: {error}") from error
         await retry_conflicts(parts._open_store.__call__)
+        await parts._follow_definitions()
         return parts
 
     def service_parts(self, database: Database, broker: EventBroker, relay: OutboxRelay) -> ServiceParts:
@@ -178,6 +188,7 @@ class _FeatureParts:
                 "imports": lambda: run_imports(self._run_import, self._import_wakeup),
                 "online": lambda: follow_online_rows(self._online),
                 "registry": lambda: follow_registry(self._schemas),
+                "definitions": lambda: follow_definitions(self._follow_definitions),
                 "ages": lambda: watch_ages(self._use_cases.queries, self._instruments),
                 **self._drop_folder(),
                 **self._collection(),

@@ -24,10 +24,12 @@ from mltrainer_feature.adapters.unit_of_work import SqlUnitOfWorkFactory
 from mltrainer_feature.application.online_plans import plan_read
 from mltrainer_feature.application.open_store import OpenStoreHandler
 from mltrainer_feature.application.record_bars import ReceivedBars, RecordBarsHandler
+from mltrainer_feature.domain.definitions import DefinitionKind, Definitions, FeatureList, plan_changes
 from mltrainer_feature.domain.rows import EventRange, RowMatrix, Rows, compute_rows, newest_rows
 from mltrainer_feature.domain.views import ViewState
 from mltrainer_feature.wire.events import to_message
 from mltrainer_feature.wire.feast_registry import REGISTRY_FILE, read_schema
+from mltrainer_features import ON_DEMAND_VIEWS
 from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.transactions import EventTransactions
 from mltrainer_testkit.clocks import ManualClock
@@ -364,3 +366,26 @@ async def test_rows_handed_on_never_replace_newer_ones(store: Store) -> None:
     await store.online.take(replace(newest, event_times=newest.event_times - 1), reached + 1)
 
     assert await store.online.read(plan.groups, [[LAYOUT.key("S0")]]) == before
+
+
+async def test_definitions_are_stored_as_they_are(store: Store) -> None:
+    changes = plan_changes(
+        Definitions(),
+        [
+            replace(ON_DEMAND_VIEWS["trade_context"], name="desk"),
+            FeatureList("desk_v1", 0, "What the desk reads.", ("desk:variance_slope",)),
+        ],
+        prune=False,
+    )
+    items = [change.after for change in changes]
+    for definitions in (items, [replace(items[1], is_removed=True, revision=2)]):
+        async with store.unit_of_work() as uow:
+            await uow.definitions.save(definitions)
+            await uow.commit()
+
+    async with store.unit_of_work.snapshot() as stored:
+        found = await stored.definitions.load()
+
+    assert found.standing() == items[:1]
+    assert found.removed(DefinitionKind.FEATURE_SERVICE) == {"desk_v1"}
+    assert found.revision == 2

@@ -35,6 +35,10 @@ EXAMPLES = [
     errors.BytesNotFoundError("a" * 64),
     errors.UnknownFeatureError("view:feature"),
     errors.UnknownFeatureServiceError("all_v1", ["one_v1"]),
+    errors.InvalidDefinitionsError([Violation("desk_v1.features", "name at least one")]),
+    errors.DefinitionsChangedError("7"),
+    errors.FeatureViewRemovedError("market_returns"),
+    errors.FeatureListRemovedError("desk_v1", ["market_returns"]),
     errors.UnreadableBarsError("no CSV"),
     errors.ReferencesUnknownError("registry"),
 ]

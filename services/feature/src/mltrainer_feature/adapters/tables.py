@@ -133,6 +133,17 @@ bar_import = Table(
     Column("error", String, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
 )
+# On-demand views and feature services that were applied; of stored views, those that were removed.
+definition = Table(
+    "definition",
+    METADATA,
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("is_removed", Boolean, nullable=False),
+    Column("content", Text, nullable=False),
+)
 served_vector = Table(
     "served_vector",
     METADATA,

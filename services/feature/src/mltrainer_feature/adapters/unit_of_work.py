@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_feature.adapters.bar_repository import SqlBarRepository
+from mltrainer_feature.adapters.definition_repository import SqlDefinitionRepository
 from mltrainer_feature.adapters.row_repository import SqlRowRepository
 from mltrainer_feature.adapters.sql_session import SqlSession
 from mltrainer_feature.adapters.state_repositories import (
@@ -50,6 +51,7 @@ class SqlRepositories:
         self.store = SqlStoreRepository(self._session, locks)
         self.datasets = SqlDatasetRepository(connection)
         self.imports = SqlImportRepository(connection)
+        self.definitions = SqlDefinitionRepository(connection)
 
 
 class SessionInbox:

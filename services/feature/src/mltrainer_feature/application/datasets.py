@@ -22,6 +22,7 @@ from mltrainer_feature.domain.datasets import (
     validated_spec,
     view_revisions,
 )
+from mltrainer_feature.domain.definitions import DefinitionKind
 from mltrainer_feature.domain.errors import ResourceNotFoundError, UnknownSymbolError
 from mltrainer_feature.domain.rows import Rows
 from mltrainer_feature.domain.universes import Universe, describe_universe
@@ -65,7 +66,9 @@ class CreateDatasetHandler:
         return replace(wanted, revision=existing.revision + 1, create_time=existing.create_time)
 
     async def _name(self, uow: UnitOfWork, state: StoreState, spec: DatasetSpec) -> Dataset:
-        views = view_revisions(resolve_views(spec.feature_views, {view.name: view for view in state.views}))
+        removed = (await uow.definitions.load()).removed(DefinitionKind.STORED_VIEW)
+        states = {view.name: view for view in state.views}
+        views = view_revisions(resolve_views(spec.feature_views, states, removed))
         unknown = set(spec.symbols) - await uow.rows.known_symbols(spec.symbols)
         if unknown:
             raise UnknownSymbolError(sorted(unknown))

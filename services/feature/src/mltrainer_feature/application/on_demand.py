@@ -8,7 +8,6 @@ from mltrainer_features import (
     STORED_REFERENCES,
     OnDemandFeature,
     evaluate_on_demand,
-    on_demand_features,
     parse_expression,
 )
 
@@ -17,7 +16,6 @@ from mltrainer_feature.domain.bar_grid import Floats
 from mltrainer_feature.domain.errors import InvalidRequestError, Violation
 from mltrainer_feature.domain.online import Cell, FeatureStatus, OnlineFeature, OnlineSchema
 
-_FEATURES = on_demand_features()
 # A computed value is worth as little as the least of what it reads.
 _SEVERITIES = (
     FeatureStatus.PRESENT,
@@ -79,6 +77,7 @@ def select(references: Sequence[str], schema: OnlineSchema) -> Selection:
     """Finds stored and computed features by reference; a stored view of the same name comes first.
 
     Raises:
+        FeatureViewRemovedError: A reference names a feature of a view that was removed.
         UnknownFeatureError: A reference names no feature.
     """
     stored: dict[str, int] = {}
@@ -88,7 +87,7 @@ def select(references: Sequence[str], schema: OnlineSchema) -> Selection:
         return stored.setdefault(reference, len(stored))
 
     for reference in references:
-        feature = None if reference in schema.features else _FEATURES.get(reference)
+        feature = None if reference in schema.features else schema.computed.get(reference)
         if feature is None:
             outputs.append(place(reference))
             continue
@@ -97,6 +96,15 @@ def select(references: Sequence[str], schema: OnlineSchema) -> Selection:
         fields = tuple(name for name in names if name not in STORED_REFERENCES)
         outputs.append(ComputedColumn(reference.partition(":")[0], feature, inputs, fields))
     return Selection(schema.select(list(stored)), tuple(outputs))
+
+
+def select_asked(service: str, references: Sequence[str], schema: OnlineSchema) -> Selection | None:
+    """Finds what a request names: a service if it names one; None for one of stored features alone."""
+    if not service:
+        return select(references, schema)
+    if service in schema.services or service not in schema.lists:
+        return None
+    return select(schema.lists[service], schema)
 
 
 @dataclass(frozen=True, slots=True)

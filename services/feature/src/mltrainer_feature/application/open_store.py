@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from mltrainer_feature.application.ports import OnlineRows, UnitOfWorkFactory
 from mltrainer_feature.application.record_bars import write_rows
+from mltrainer_feature.domain.definitions import follow_release
 from mltrainer_feature.domain.views import ViewRevised, open_store
 
 
@@ -31,5 +32,8 @@ class OpenStoreHandler:
                 for view in state.views:
                     if published.get(view.name) != view.revision:
                         uow.outbox.add(ViewRevised(view))
+                if known is not None:
+                    definitions = await uow.definitions.load()
+                    await uow.definitions.save(follow_release(definitions, known.views, state.views))
                 await uow.commit()
         await self.online.refresh()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from mltrainer_feature.application.definition_ports import DefinitionRepository
 from mltrainer_feature.application.online_plans import KeyGroup
 from mltrainer_feature.domain.bars import Bars, KeptRefusal, Refusal
 from mltrainer_feature.domain.datasets import Dataset
@@ -261,6 +262,11 @@ class Repositories(Protocol):
     @property
     def imports(self) -> ImportRepository:
         """Returns the bulk loads."""
+        ...
+
+    @property
+    def definitions(self) -> DefinitionRepository:
+        """Returns the definitions."""
         ...
 
 

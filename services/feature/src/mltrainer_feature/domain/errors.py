@@ -29,6 +29,10 @@ class InvalidDatasetSpecError(InvalidRequestError):
     """A dataset specification cannot be fulfilled by anybody."""
 
 
+class InvalidDefinitionsError(InvalidRequestError):
+    """Declared views or services cannot be what they are declared to be."""
+
+
 class UnknownFeatureViewError(FeatureServiceError):
     """A dataset asks for a view, or a version of it, that is not defined."""
 
@@ -36,6 +40,32 @@ class UnknownFeatureViewError(FeatureServiceError):
         self.reference = reference
         self.known = tuple(known)
         super().__init__(f"{reference} is not defined; known: {', '.join(known)}")
+
+
+class FeatureViewRemovedError(FeatureServiceError):
+    """A request names a view that was there, and was removed."""
+
+    def __init__(self, view: str) -> None:
+        self.view = view
+        super().__init__(f"the feature view {view} was removed: read another, or have it defined again")
+
+
+class FeatureListRemovedError(FeatureServiceError):
+    """A request names a feature service that was there; `views` are those it read that were removed."""
+
+    def __init__(self, name: str, views: Sequence[str]) -> None:
+        self.name = name
+        self.views = tuple(views)
+        cause = f" with the feature views {', '.join(views)}" if views else ""
+        super().__init__(f"the feature service {name} was removed{cause}")
+
+
+class DefinitionsChangedError(FeatureServiceError):
+    """Definitions are no longer what the caller has seen."""
+
+    def __init__(self, etag: str) -> None:
+        self.etag = etag
+        super().__init__("the definitions have changed since: look at what would change now")
 
 
 class UnknownSymbolError(FeatureServiceError):

@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from mltrainer_feature.domain.errors import UnknownFeatureError, UnknownFeatureServiceError
+from mltrainer_features import OnDemandFeature, on_demand_features
+
+from mltrainer_feature.domain.errors import (
+    FeatureListRemovedError,
+    FeatureViewRemovedError,
+    UnknownFeatureError,
+    UnknownFeatureServiceError,
+)
 
 Cell = bytes | None
 """A value as the online store keeps it: encoded, empty where undefined, None where never written."""
@@ -74,21 +81,31 @@ class OnlineSchema:
     """What can be read: features by `view:feature`, and named lists of them.
 
     `revision` changes with the content; `join_keys` are the names that requests may give values for.
+    `computed` are on-demand features by reference, `lists` the references of services that may name such.
+    Of what was removed, services are told with the views they lost.
     """
 
     features: Mapping[str, OnlineFeature]
     services: Mapping[str, tuple[OnlineFeature, ...]]
     revision: int = 0
     join_keys: frozenset[str] = field(default_factory=frozenset)
+    computed: Mapping[str, OnDemandFeature] = field(default_factory=on_demand_features)
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    removed_views: frozenset[str] = frozenset()
+    removed_services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def select(self, references: Sequence[str]) -> tuple[OnlineFeature, ...]:
         """Finds features by reference.
 
         Raises:
+            FeatureViewRemovedError: A reference names a feature of a view that was removed.
             UnknownFeatureError: A reference names no feature.
         """
         for reference in references:
             if reference not in self.features:
+                view = reference.partition(":")[0]
+                if view in self.removed_views:
+                    raise FeatureViewRemovedError(view)
                 raise UnknownFeatureError(reference)
         return tuple(self.features[reference] for reference in references)
 
@@ -96,10 +113,13 @@ class OnlineSchema:
         """Finds the features of a feature service.
 
         Raises:
+            FeatureListRemovedError: It was removed, or a view that it reads.
             UnknownFeatureServiceError: There is no such service.
         """
         if name not in self.services:
-            raise UnknownFeatureServiceError(name, sorted(self.services))
+            if name in self.removed_services:
+                raise FeatureListRemovedError(name, self.removed_services[name])
+            raise UnknownFeatureServiceError(name, sorted({*self.services, *self.lists}))
         return self.services[name]
 
 

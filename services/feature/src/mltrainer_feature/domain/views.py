@@ -1,7 +1,7 @@
 """The state of a feature view: what defines it, and when rows that others may rely on have changed."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -9,7 +9,7 @@ import polars as pl
 from mltrainer_features import VIEWS, view_digest
 
 from mltrainer_feature.domain.bars import Bars
-from mltrainer_feature.domain.errors import UnknownFeatureViewError
+from mltrainer_feature.domain.errors import FeatureViewRemovedError, UnknownFeatureViewError
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +120,21 @@ def advance(view: ViewState, *, changes_published: bool) -> ViewState:
     )
 
 
-def resolve_views(references: Sequence[str], states: Mapping[str, ViewState]) -> tuple[ViewState, ...]:
+def resolve_views(
+    references: Sequence[str], states: Mapping[str, ViewState], removed: Collection[str] = ()
+) -> tuple[ViewState, ...]:
     """Finds the views that `{view}` or `{view}@{version}` name, by name and without repetition.
 
     Raises:
+        FeatureViewRemovedError: A view was defined, and is no longer.
         UnknownFeatureViewError: A view is not defined, or not in that version.
     """
     found = {}
     for reference in references:
         name, _, version = reference.partition("@")
         view = states.get(name)
+        if view is None and name in removed:
+            raise FeatureViewRemovedError(name)
         if view is None or version not in {"", str(view.version)}:
             raise UnknownFeatureViewError(reference, sorted(states))
         found[name] = view

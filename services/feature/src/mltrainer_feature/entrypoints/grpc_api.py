@@ -10,11 +10,12 @@ from mltrainer.feature.v1.feature_service_pb2_grpc import FeatureServiceServicer
 
 from mltrainer_feature.application.collect_datasets import CollectDatasetsHandler
 from mltrainer_feature.application.datasets import CancelDatasetHandler, CreateDatasetHandler
+from mltrainer_feature.application.definitions import ApplyDefinitionsHandler, DefinitionQueries
 from mltrainer_feature.application.import_bars import ImportBarsHandler
 from mltrainer_feature.application.queries import Queries
 from mltrainer_feature.application.refused_bars import ListRefusedBarsHandler, ReplayRefusedBarsHandler
 from mltrainer_feature.application.skew import CompareServedVectorsHandler
-from mltrainer_feature.wire.on_demand import on_demand_views
+from mltrainer_feature.wire.on_demand import from_applied, from_services, from_views, to_apply
 from mltrainer_feature.wire.resources import (
     from_collection,
     from_dataset,
@@ -43,6 +44,8 @@ class FeatureUseCases:
     list_refused_bars: ListRefusedBarsHandler
     replay_refused_bars: ReplayRefusedBarsHandler
     compare_served_vectors: CompareServedVectorsHandler
+    apply_definitions: ApplyDefinitionsHandler
+    definition_queries: DefinitionQueries
 
 
 class FeatureApi(FeatureServiceServicer):
@@ -104,7 +107,19 @@ class FeatureApi(FeatureServiceServicer):
         self, request: service_pb2.ListOnDemandFeatureViewsRequest, context: _Context
     ) -> service_pb2.ListOnDemandFeatureViewsResponse:
         """Lists views whose features are computed when they are read."""
-        return on_demand_views()
+        return from_views(await self._use_cases.definition_queries.views())
+
+    async def ListFeatureServices(
+        self, request: service_pb2.ListFeatureServicesRequest, context: _Context
+    ) -> service_pb2.ListFeatureServicesResponse:
+        """Lists feature services that were applied."""
+        return from_services(await self._use_cases.definition_queries.services())
+
+    async def ApplyFeatureDefinitions(
+        self, request: service_pb2.ApplyFeatureDefinitionsRequest, context: _Context
+    ) -> service_pb2.ApplyFeatureDefinitionsResponse:
+        """Makes on-demand views and feature services what they are declared to be."""
+        return from_applied(await self._use_cases.apply_definitions(to_apply(request)))
 
     async def ListFeatureRows(
         self, request: service_pb2.ListFeatureRowsRequest, context: _Context

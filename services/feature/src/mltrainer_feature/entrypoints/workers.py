@@ -9,6 +9,7 @@ from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailable
 
 from mltrainer_feature.application.collect_datasets import CollectDatasetsHandler
 from mltrainer_feature.application.datasets import WriteNextDataset
+from mltrainer_feature.application.definitions import FollowDefinitions
 from mltrainer_feature.application.import_bars import RunNextImport
 from mltrainer_feature.application.online_plans import ChangingSchemas
 from mltrainer_feature.application.ports import OnlineRows
@@ -131,6 +132,16 @@ async def follow_registry(schemas: ChangingSchemas) -> None:
             if str(error) != problem:
                 _log.warning("registry_unreadable", error=str(error))
             problem = str(error)
+
+
+async def follow_definitions(follow: FollowDefinitions) -> None:
+    """Serves what another replica was told to."""
+    while True:
+        await asyncio.sleep(_POLL_S)
+        try:
+            await follow()
+        except _PASSING as error:
+            _log.warning("definitions_unknown", error=repr(error))
 
 
 async def watch_ages(queries: Queries, instruments: FeatureInstruments) -> None:

@@ -29,10 +29,16 @@ def to_rpc_error(error: Exception) -> RpcError | None:
 
 
 def _invalid(error: errors.InvalidRequestError) -> RpcError:
-    is_spec = isinstance(error, errors.InvalidDatasetSpecError)
+    match error:
+        case errors.InvalidDatasetSpecError():
+            reason = "INVALID_DATASET_SPEC"
+        case errors.InvalidDefinitionsError():
+            reason = "INVALID_DEFINITIONS"
+        case _:
+            reason = "INVALID_REQUEST"
     return RpcError(
         StatusCode.INVALID_ARGUMENT,
-        "INVALID_DATASET_SPEC" if is_spec else "INVALID_REQUEST",
+        reason,
         str(error),
         field_violations=[FieldViolation(item.field, item.description) for item in error.violations],
     )
@@ -46,6 +52,16 @@ def _missing(error: Exception) -> RpcError | None:
         case errors.BytesNotFoundError():
             metadata = {"sha256": error.sha256}
             return RpcError(StatusCode.FAILED_PRECONDITION, "BYTES_NOT_FOUND", str(error), metadata=metadata)
+        case errors.FeatureViewRemovedError():
+            metadata = {"feature_view": error.view}
+            return RpcError(
+                StatusCode.FAILED_PRECONDITION, "FEATURE_VIEW_REMOVED", str(error), metadata=metadata
+            )
+        case errors.FeatureListRemovedError():
+            metadata = {"feature_service": error.name, "feature_views": ",".join(error.views)}
+            return RpcError(
+                StatusCode.FAILED_PRECONDITION, "FEATURE_SERVICE_REMOVED", str(error), metadata=metadata
+            )
     return None
 
 
@@ -92,6 +108,9 @@ def _unavailable(error: Exception) -> RpcError | None:
             )
         case errors.OnlineStoreError():
             return RpcError(StatusCode.UNAVAILABLE, "ONLINE_STORE_UNAVAILABLE", str(error), retry_after_s=1.0)
+        case errors.DefinitionsChangedError():
+            metadata = {"etag": error.etag}
+            return RpcError(StatusCode.ABORTED, "DEFINITIONS_CHANGED", str(error), metadata=metadata)
         case DatabaseConflictError():
             message = "another write came first: send the request again"
             return RpcError(StatusCode.ABORTED, "WRITE_CONFLICT", message)

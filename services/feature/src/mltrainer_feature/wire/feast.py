@@ -16,7 +16,7 @@ from mltrainer_feature.application.on_demand import (
     Selection,
     compute,
     request_values,
-    select,
+    select_asked,
 )
 from mltrainer_feature.application.online_plans import PlannedColumn, ReadPlan, plan_read
 from mltrainer_feature.application.read_online import OnlineAnswer, ViewRows
@@ -66,7 +66,7 @@ def make_plan(request: Any, schema: OnlineSchema) -> FeastPlan:
         UnknownFeatureError, UnknownFeatureServiceError: A name stands for nothing.
     """
     service = request.feature_service
-    selection = None if service else select(list(request.features.val), schema)
+    selection = select_asked(service, list(request.features.val), schema)
     features = selection.stored if selection else schema.service(service)
     outputs = selection.names() if selection else [(one.view.name, one.name) for one in features]
     names = [f"{view}__{name}" if request.full_feature_names else name for view, name in outputs]

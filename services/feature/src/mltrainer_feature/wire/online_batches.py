@@ -12,7 +12,7 @@ from mltrainer_feature.application.on_demand import (
     Selection,
     compute,
     request_values,
-    select,
+    select_asked,
 )
 from mltrainer_feature.application.online_plans import PlannedColumn, ReadPlan, plan_read
 from mltrainer_feature.application.read_online import OnlineAnswer
@@ -58,7 +58,7 @@ def make_batch_plan(query: online_pb2.OnlineQuery, schema: OnlineSchema) -> Batc
         UnknownFeatureError, UnknownFeatureServiceError: A name stands for nothing.
     """
     service = query.feature_service
-    selection = None if service else select(list(query.features), schema)
+    selection = select_asked(service, list(query.features), schema)
     features = selection.stored if selection else schema.service(service)
     texts = [feature for feature in features if feature.kind is not ValueKind.DOUBLE]
     if texts:

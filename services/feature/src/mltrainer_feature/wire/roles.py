@@ -18,6 +18,8 @@ ROLES = RoleTable(
         f"{_SERVICE}/GetFeatureView": READERS,
         f"{_SERVICE}/ListFeatureViews": READERS,
         f"{_SERVICE}/ListOnDemandFeatureViews": READERS,
+        f"{_SERVICE}/ListFeatureServices": READERS,
+        f"{_SERVICE}/ApplyFeatureDefinitions": _WRITERS,
         f"{_SERVICE}/ListFeatureRows": READERS,
         f"{_SERVICE}/ImportBars": _WRITERS,
         f"{_SERVICE}/GetBarImport": READERS,

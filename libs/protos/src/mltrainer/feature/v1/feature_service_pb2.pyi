@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from mltrainer.feature.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -878,3 +879,217 @@ class OnDemandFeature(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OnDemandFeature: _TypeAlias = OnDemandFeature  # noqa: Y015
+
+@_typing.final
+class ListFeatureServicesRequest(_message.Message):
+    """Request of ListFeatureServices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeatureServicesRequest: _TypeAlias = ListFeatureServicesRequest  # noqa: Y015
+
+@_typing.final
+class ListFeatureServicesResponse(_message.Message):
+    """Every feature service that was applied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_SERVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feature_services(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureServiceDefinition]:
+        """The feature services, by name."""
+
+    def __init__(
+        self,
+        *,
+        feature_services: _abc.Iterable[Global___FeatureServiceDefinition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_services", b"feature_services"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeatureServicesResponse: _TypeAlias = ListFeatureServicesResponse  # noqa: Y015
+
+@_typing.final
+class FeatureServiceDefinition(_message.Message):
+    """A named list of features that are read together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`{feature_service}`, as reads name it."""
+    version: _builtins.int
+    """Output only. Counts up from 1 when the definition changes."""
+    description: _builtins.str
+    """What it is for."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stored and on-demand features, `{feature_view}:{feature}`, in the order of the answer; at least one."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        description: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "features", b"features", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeatureServiceDefinition: _TypeAlias = FeatureServiceDefinition  # noqa: Y015
+
+@_typing.final
+class ApplyFeatureDefinitionsRequest(_message.Message):
+    """Request of ApplyFeatureDefinitions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ON_DEMAND_VIEWS_FIELD_NUMBER: _builtins.int
+    FEATURE_SERVICES_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    prune: _builtins.bool
+    """Whether what was applied before and is not declared here is removed; otherwise it stays."""
+    validate_only: _builtins.bool
+    """Whether to tell what would change, and change nothing."""
+    etag: _builtins.str
+    """`etag` of the answer whose changes are wanted; optional. Another state of the definitions is refused."""
+    @_builtins.property
+    def on_demand_views(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnDemandFeatureView]:
+        """On-demand views; their `version`, `definition_digest` and `reads` are the server's to say."""
+
+    @_builtins.property
+    def feature_services(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureServiceDefinition]:
+        """Feature services."""
+
+    def __init__(
+        self,
+        *,
+        on_demand_views: _abc.Iterable[Global___OnDemandFeatureView] | None = ...,
+        feature_services: _abc.Iterable[Global___FeatureServiceDefinition] | None = ...,
+        prune: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "feature_services", b"feature_services", "on_demand_views", b"on_demand_views", "prune", b"prune", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyFeatureDefinitionsRequest: _TypeAlias = ApplyFeatureDefinitionsRequest  # noqa: Y015
+
+@_typing.final
+class ApplyFeatureDefinitionsResponse(_message.Message):
+    """What applying changes, or would change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Identifies the definitions as they were read, or written."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DefinitionChange]:
+        """Every definition that is declared or was applied before: views first, by name."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___DefinitionChange] | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyFeatureDefinitionsResponse: _TypeAlias = ApplyFeatureDefinitionsResponse  # noqa: Y015
+
+@_typing.final
+class DefinitionChange(_message.Message):
+    """What becomes of one definition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Action:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DefinitionChange._Action.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACTION_UNSPECIFIED: DefinitionChange._Action.ValueType  # 0
+        """Never sent."""
+        ACTION_CREATE: DefinitionChange._Action.ValueType  # 1
+        """Defined for the first time, or again after it was removed."""
+        ACTION_UPDATE: DefinitionChange._Action.ValueType  # 2
+        """Defined otherwise than before: its version counts up."""
+        ACTION_REMOVE: DefinitionChange._Action.ValueType  # 3
+        """No longer defined: reads that name it are refused."""
+        ACTION_KEEP: DefinitionChange._Action.ValueType  # 4
+        """Stays as it is."""
+
+    class Action(_Action, metaclass=_ActionEnumTypeWrapper):
+        """What is done."""
+
+    ACTION_UNSPECIFIED: DefinitionChange.Action.ValueType  # 0
+    """Never sent."""
+    ACTION_CREATE: DefinitionChange.Action.ValueType  # 1
+    """Defined for the first time, or again after it was removed."""
+    ACTION_UPDATE: DefinitionChange.Action.ValueType  # 2
+    """Defined otherwise than before: its version counts up."""
+    ACTION_REMOVE: DefinitionChange.Action.ValueType  # 3
+    """No longer defined: reads that name it are refused."""
+    ACTION_KEEP: DefinitionChange.Action.ValueType  # 4
+    """Stays as it is."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Format: `onDemandFeatureViews/{feature_view}` or `featureServices/{feature_service}`."""
+    action: Global___DefinitionChange.Action.ValueType
+    """What is done."""
+    version: _builtins.int
+    """Version afterwards; of a removed one, its last."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What differs, a line each: `+` enters, `-` leaves."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        action: Global___DefinitionChange.Action.ValueType = ...,
+        version: _builtins.int = ...,
+        differences: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "differences", b"differences", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DefinitionChange: _TypeAlias = DefinitionChange  # noqa: Y015

@@ -76,6 +76,16 @@ class FeatureServiceStub:
                 request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsRequest.SerializeToString,
                 response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsResponse.FromString,
                 _registered_method=True)
+        self.ListFeatureServices = channel.unary_unary(
+                '/mltrainer.feature.v1.FeatureService/ListFeatureServices',
+                request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureServicesRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureServicesResponse.FromString,
+                _registered_method=True)
+        self.ApplyFeatureDefinitions = channel.unary_unary(
+                '/mltrainer.feature.v1.FeatureService/ApplyFeatureDefinitions',
+                request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ApplyFeatureDefinitionsRequest.SerializeToString,
+                response_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ApplyFeatureDefinitionsResponse.FromString,
+                _registered_method=True)
         self.ListFeatureRows = channel.unary_unary(
                 '/mltrainer.feature.v1.FeatureService/ListFeatureRows',
                 request_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureRowsRequest.SerializeToString,
@@ -114,7 +124,8 @@ class FeatureServiceServicer:
 
     def CreateDataset(self, request, context):
         """Starts writing the dataset of a specification, or returns the one that exists. Retries are free.
-        Errors: INVALID_ARGUMENT `UNKNOWN_FEATURE_VIEW`, `UNKNOWN_SYMBOL`, `AS_OF_IN_FUTURE`, `INVALID_DATASET_SPEC`.
+        Errors: INVALID_ARGUMENT `UNKNOWN_FEATURE_VIEW`, `UNKNOWN_SYMBOL`, `AS_OF_IN_FUTURE`, `INVALID_DATASET_SPEC`;
+        FAILED_PRECONDITION `FEATURE_VIEW_REMOVED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,6 +176,21 @@ class FeatureServiceServicer:
 
     def ListOnDemandFeatureViews(self, request, context):
         """Lists views whose features are computed when they are read, by name; all of them at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeatureServices(self, request, context):
+        """Lists feature services that were applied, by name; all of them at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyFeatureDefinitions(self, request, context):
+        """Makes on-demand views and feature services what they are declared to be, all of them or none.
+        Applying the same again changes nothing. Errors: INVALID_ARGUMENT `INVALID_DEFINITIONS`, ABORTED `DEFINITIONS_CHANGED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -254,6 +280,16 @@ def add_FeatureServiceServicer_to_server(servicer, server):
                     servicer.ListOnDemandFeatureViews,
                     request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsRequest.FromString,
                     response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsResponse.SerializeToString,
+            ),
+            'ListFeatureServices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeatureServices,
+                    request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureServicesRequest.FromString,
+                    response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureServicesResponse.SerializeToString,
+            ),
+            'ApplyFeatureDefinitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyFeatureDefinitions,
+                    request_deserializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ApplyFeatureDefinitionsRequest.FromString,
+                    response_serializer=mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ApplyFeatureDefinitionsResponse.SerializeToString,
             ),
             'ListFeatureRows': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFeatureRows,
@@ -503,6 +539,60 @@ class FeatureService:
             '/mltrainer.feature.v1.FeatureService/ListOnDemandFeatureViews',
             mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsRequest.SerializeToString,
             mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListOnDemandFeatureViewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeatureServices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.feature.v1.FeatureService/ListFeatureServices',
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureServicesRequest.SerializeToString,
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ListFeatureServicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyFeatureDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mltrainer.feature.v1.FeatureService/ApplyFeatureDefinitions',
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ApplyFeatureDefinitionsRequest.SerializeToString,
+            mltrainer_dot_feature_dot_v1_dot_feature__service__pb2.ApplyFeatureDefinitionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

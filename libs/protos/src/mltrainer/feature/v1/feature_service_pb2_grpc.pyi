@@ -36,7 +36,8 @@ class FeatureServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FeatureServiceAsyncStub: ...
     CreateDataset: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.CreateDatasetRequest, _resources_pb2.Dataset]
     """Starts writing the dataset of a specification, or returns the one that exists. Retries are free.
-    Errors: INVALID_ARGUMENT `UNKNOWN_FEATURE_VIEW`, `UNKNOWN_SYMBOL`, `AS_OF_IN_FUTURE`, `INVALID_DATASET_SPEC`.
+    Errors: INVALID_ARGUMENT `UNKNOWN_FEATURE_VIEW`, `UNKNOWN_SYMBOL`, `AS_OF_IN_FUTURE`, `INVALID_DATASET_SPEC`;
+    FAILED_PRECONDITION `FEATURE_VIEW_REMOVED`.
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.GetDatasetRequest, _resources_pb2.Dataset]
     """Returns a dataset; poll it until it leaves `STATE_CREATING`. Errors: NOT_FOUND."""
@@ -54,6 +55,12 @@ class FeatureServiceStub:
     """Lists feature views by name."""
     ListOnDemandFeatureViews: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ListOnDemandFeatureViewsRequest, _feature_service_pb2.ListOnDemandFeatureViewsResponse]
     """Lists views whose features are computed when they are read, by name; all of them at once."""
+    ListFeatureServices: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureServicesRequest, _feature_service_pb2.ListFeatureServicesResponse]
+    """Lists feature services that were applied, by name; all of them at once."""
+    ApplyFeatureDefinitions: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ApplyFeatureDefinitionsRequest, _feature_service_pb2.ApplyFeatureDefinitionsResponse]
+    """Makes on-demand views and feature services what they are declared to be, all of them or none.
+    Applying the same again changes nothing. Errors: INVALID_ARGUMENT `INVALID_DEFINITIONS`, ABORTED `DEFINITIONS_CHANGED`.
+    """
     ListFeatureRows: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureRowsRequest, _feature_service_pb2.ListFeatureRowsResponse]
     """Returns rows of one symbol as they were known at a time, oldest first."""
     ImportBars: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ImportBarsRequest, _resources_pb2.BarImport]
@@ -74,7 +81,8 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDataset: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.CreateDatasetRequest, _resources_pb2.Dataset]  # type: ignore[assignment]
     """Starts writing the dataset of a specification, or returns the one that exists. Retries are free.
-    Errors: INVALID_ARGUMENT `UNKNOWN_FEATURE_VIEW`, `UNKNOWN_SYMBOL`, `AS_OF_IN_FUTURE`, `INVALID_DATASET_SPEC`.
+    Errors: INVALID_ARGUMENT `UNKNOWN_FEATURE_VIEW`, `UNKNOWN_SYMBOL`, `AS_OF_IN_FUTURE`, `INVALID_DATASET_SPEC`;
+    FAILED_PRECONDITION `FEATURE_VIEW_REMOVED`.
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.GetDatasetRequest, _resources_pb2.Dataset]  # type: ignore[assignment]
     """Returns a dataset; poll it until it leaves `STATE_CREATING`. Errors: NOT_FOUND."""
@@ -92,6 +100,12 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     """Lists feature views by name."""
     ListOnDemandFeatureViews: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ListOnDemandFeatureViewsRequest, _feature_service_pb2.ListOnDemandFeatureViewsResponse]  # type: ignore[assignment]
     """Lists views whose features are computed when they are read, by name; all of them at once."""
+    ListFeatureServices: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureServicesRequest, _feature_service_pb2.ListFeatureServicesResponse]  # type: ignore[assignment]
+    """Lists feature services that were applied, by name; all of them at once."""
+    ApplyFeatureDefinitions: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ApplyFeatureDefinitionsRequest, _feature_service_pb2.ApplyFeatureDefinitionsResponse]  # type: ignore[assignment]
+    """Makes on-demand views and feature services what they are declared to be, all of them or none.
+    Applying the same again changes nothing. Errors: INVALID_ARGUMENT `INVALID_DEFINITIONS`, ABORTED `DEFINITIONS_CHANGED`.
+    """
     ListFeatureRows: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ListFeatureRowsRequest, _feature_service_pb2.ListFeatureRowsResponse]  # type: ignore[assignment]
     """Returns rows of one symbol as they were known at a time, oldest first."""
     ImportBars: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ImportBarsRequest, _resources_pb2.BarImport]  # type: ignore[assignment]
@@ -115,7 +129,8 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_resources_pb2.Dataset, _abc.Awaitable[_resources_pb2.Dataset]]:
         """Starts writing the dataset of a specification, or returns the one that exists. Retries are free.
-        Errors: INVALID_ARGUMENT `UNKNOWN_FEATURE_VIEW`, `UNKNOWN_SYMBOL`, `AS_OF_IN_FUTURE`, `INVALID_DATASET_SPEC`.
+        Errors: INVALID_ARGUMENT `UNKNOWN_FEATURE_VIEW`, `UNKNOWN_SYMBOL`, `AS_OF_IN_FUTURE`, `INVALID_DATASET_SPEC`;
+        FAILED_PRECONDITION `FEATURE_VIEW_REMOVED`.
         """
 
     @_abc_1.abstractmethod
@@ -175,6 +190,24 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feature_service_pb2.ListOnDemandFeatureViewsResponse, _abc.Awaitable[_feature_service_pb2.ListOnDemandFeatureViewsResponse]]:
         """Lists views whose features are computed when they are read, by name; all of them at once."""
+
+    @_abc_1.abstractmethod
+    def ListFeatureServices(
+        self,
+        request: _feature_service_pb2.ListFeatureServicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.ListFeatureServicesResponse, _abc.Awaitable[_feature_service_pb2.ListFeatureServicesResponse]]:
+        """Lists feature services that were applied, by name; all of them at once."""
+
+    @_abc_1.abstractmethod
+    def ApplyFeatureDefinitions(
+        self,
+        request: _feature_service_pb2.ApplyFeatureDefinitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.ApplyFeatureDefinitionsResponse, _abc.Awaitable[_feature_service_pb2.ApplyFeatureDefinitionsResponse]]:
+        """Makes on-demand views and feature services what they are declared to be, all of them or none.
+        Applying the same again changes nothing. Errors: INVALID_ARGUMENT `INVALID_DEFINITIONS`, ABORTED `DEFINITIONS_CHANGED`.
+        """
 
     @_abc_1.abstractmethod
     def ListFeatureRows(
