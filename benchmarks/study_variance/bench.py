@@ -55,7 +55,8 @@ def variance(number: int, folder: Path, *, with_peer: bool) -> dict[str, object]
         if name.startswith("line_")
     }
     ours = found["ours"]
-    met = number > 0 or (ours["r2"] >= LARGEST_R2 and ours["qlike"] <= LARGEST_QLIKE)
+    met = facts["cpu_s"] <= facts["budget_s"]
+    met &= number > 0 or (ours["r2"] >= LARGEST_R2 and ours["qlike"] <= LARGEST_QLIKE)
     if with_peer:
         answer = asked_flaml(folder / "study.npz", CASES[number].budget_s, folder)
         found["flaml"] = scores(task, answer["predictions"]) | {
@@ -89,7 +90,8 @@ def returns(number: int, folder: Path, *, with_peer: bool) -> dict[str, object]:
         found["flaml_rmse_over_zero"] = round(
             float(np.sqrt(squared(task["labels"], answer["predictions"]).mean() / zero)), 5
         )
-    met = ratio <= LARGEST_RETURN_RATIO and str(facts["verdict"]).startswith("NO_EDGE")
+    met = facts["cpu_s"] <= facts["budget_s"]
+    met &= ratio <= LARGEST_RETURN_RATIO and str(facts["verdict"]).startswith("NO_EDGE")
     return found | {"met": met}
 
 

@@ -9,6 +9,7 @@ from mltrainer_models import BlendModel, LibraryModel, ModelDescription, ModelTa
 from mltrainer_trainer.domain.catalogue import Parameters
 from mltrainer_trainer.domain.learners import FittedModel
 from mltrainer_trainer.domain.objectives import OBJECTIVES
+from mltrainer_trainer.domain.panel_fits import PanelFit
 from mltrainer_trainer.domain.search import Trial
 from mltrainer_trainer.domain.selection import Selection, name_of
 from mltrainer_trainer.domain.study import Study
@@ -24,6 +25,13 @@ class LastFit:
     predictions: Floats
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Written:
+    fit: PanelFit
+    model: FittedModel
+    matrix: Floats
+
+
 def fit_last(study: Study, selection: Selection, feature_views: Mapping[str, str]) -> LastFit:
     """Fits every member and combines them where there is something to combine.
 
@@ -32,11 +40,11 @@ def fit_last(study: Study, selection: Selection, feature_views: Mapping[str, str
         TypeError: a member is served in batch only and cannot be combined.
     """
     if selection.ensemble is None:
-        return _fit_one(study, selection.trial, feature_views)
-    fits = {name_of(it): _fit_one(study, it, feature_views) for it in selection.members}
+        return _fit_alone(study, selection.trial, feature_views)
+    fits = {name_of(it): _fit_one(study, it, feature_views).model for it in selection.members}
     ensemble, data = selection.ensemble, study.data
     centre = 0.0 if OBJECTIVES[data.target].centre_is_zero else float(data.labels.mean())
-    parts = [fits[name].model for name in ensemble.weights]
+    parts = [fits[name] for name in ensemble.weights]
     served = [part for part in parts if not isinstance(part, LibraryModel | BlendModel)]
     if len(served) < len(parts):
         raise TypeError("an ensemble is made of models that predict row by row")
@@ -53,14 +61,19 @@ def fit_last(study: Study, selection: Selection, feature_views: Mapping[str, str
     return LastFit(model, matrix, model.evaluate(matrix))
 
 
-def _fit_one(study: Study, trial: Trial, feature_views: Mapping[str, str]) -> LastFit:
+def _fit_alone(study: Study, trial: Trial, feature_views: Mapping[str, str]) -> LastFit:
+    one = _fit_one(study, trial, feature_views)
+    return LastFit(one.model, one.matrix, one.fit.predict(study.data, np.arange(len(study.data))))
+
+
+def _fit_one(study: Study, trial: Trial, feature_views: Mapping[str, str]) -> _Written:
     candidate, data = study.candidate(trial.catalogue_id), study.data
     fit = candidate.fit(data, np.arange(len(data)), trial.parameters, study.seed)
     names, matrix = fit.inputs(data)
     seed = {"seed": study.seed} if candidate.entry.is_seeded else {}
     parameters = {**candidate.entry.fixed, **trial.parameters, **seed}
-    description = _description(study, trial, names, parameters, feature_views)
-    return LastFit(fit.to_model(description), matrix, fit.predict(data, np.arange(len(data))))
+    model = fit.to_model(_description(study, trial, names, parameters, feature_views))
+    return _Written(fit, model, matrix)
 
 
 def _description(

@@ -7,11 +7,13 @@ import numpy as np
 from mltrainer_models import canonical_digest
 
 from mltrainer_trainer.domain.catalogue import Parameter
+from mltrainer_trainer.domain.cpu_budget import SearchBudget
 from mltrainer_trainer.domain.ensembles import MAXIMUM_MEMBERS, Ensemble, OutOfFold, build_ensemble
+from mltrainer_trainer.domain.losses_by_month import monthly_losses
 from mltrainer_trainer.domain.metrics import OutOfSample, joined
 from mltrainer_trainer.domain.objectives import OBJECTIVES, Blending, score
 from mltrainer_trainer.domain.search import TRAINING_BARS, Trial, TrialState
-from mltrainer_trainer.domain.study import SearchBudget, Study, monthly_losses
+from mltrainer_trainer.domain.study import Study
 from mltrainer_trainer.domain.training_data import DataProblemError, Floats, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
 
@@ -89,11 +91,10 @@ def _affordable(study: Study, budget: SearchBudget) -> list[Trial]:
         return []
     others = [it for one in ranked for it in study.champions(one.catalogue_id)]
     chosen = ranked[:1]
-    left = (
-        budget.cpu_seconds - study.spent_cpu_seconds() - study.fit_cpu_seconds(ranked[0]) * budget.test_fits
-    )
+    spent_s = study.spent_cpu_seconds() + study.reserved_cpu_seconds(budget, chosen)
+    left = budget.cpu_seconds - spent_s
     for trial in others:
-        cost = study.fit_cpu_seconds(trial) * budget.test_fits
+        cost = budget.choosing_s(study.fit_cpu_seconds(trial))
         if trial is not ranked[0] and cost <= left and len(chosen) < MAXIMUM_MEMBERS:
             chosen.append(trial)
             left -= cost

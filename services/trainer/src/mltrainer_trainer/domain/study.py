@@ -8,7 +8,8 @@ import numpy as np
 from mltrainer_models import canonical_digest
 
 from mltrainer_trainer.domain.catalogue import CatalogueEntry, Choice, CostClass, Parameters
-from mltrainer_trainer.domain.inference import hac_mean
+from mltrainer_trainer.domain.cpu_budget import EXPECTED_S, MARGIN, Reserve, SearchBudget
+from mltrainer_trainer.domain.losses_by_month import is_beaten, monthly_losses
 from mltrainer_trainer.domain.metrics import OutOfSample, joined
 from mltrainer_trainer.domain.objectives import score
 from mltrainer_trainer.domain.sampling import Observation, Sampler
@@ -16,52 +17,26 @@ from mltrainer_trainer.domain.search import (
     TRAINING_BARS,
     Candidate,
     Hooks,
-    MonthlyLoss,
     SkippedModel,
     SkipReason,
     Trial,
     TrialFailedError,
     TrialState,
 )
-from mltrainer_trainer.domain.training_data import Floats, Integers, TrainingData
+from mltrainer_trainer.domain.training_data import Integers, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
 
 # Markets change: learners are also fitted on the latest half of the dates, where that is as many as this.
 _FEWEST_RECENT_BARS = 1_000
 _SEARCHED_LEARNERS = 4
 _MOST_REPEATS = 20
-# A configuration is better than another where its losses by month are lower by this many standard errors.
-_BEATEN_T = 1.0
-_FEWEST_MONTHS = 2
-# Expected CPU time of a fit on 100,000 rows of 40 features before any was measured: the middle of the class.
-_EXPECTED_S = {
-    CostClass.TRIVIAL: 0.03,
-    CostClass.CHEAP: 0.3,
-    CostClass.MODERATE: 3.0,
-    CostClass.EXPENSIVE: 30.0,
-}
+_TOO_LITTLE_LEFT = "it would leave too little to test what was tried before"
 _DRAWING_COST = {
     CostClass.TRIVIAL: 1,
     CostClass.CHEAP: 1,
     CostClass.MODERATE: 2,
     CostClass.EXPENSIVE: 8,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SearchBudget:
-    """How much may be tried.
-
-    Attributes:
-        max_trials: Defaults are evaluated beyond it as far as the CPU time goes, baselines and one model
-            always.
-        cpu_seconds: Of the whole training.
-        test_fits: How much each chosen model will cost after the search, in fits on a validation fold.
-    """
-
-    max_trials: int
-    cpu_seconds: float
-    test_fits: float
 
 
 @dataclass(slots=True)
@@ -91,35 +66,37 @@ class Study:
         self._started_s = self.hooks.cpu_seconds()
         self._try_defaults(budget)
         self._try_recent(budget)
-        repeats = 0
+        repeats, reserve = 0, Reserve(budget, _SEARCHED_LEARNERS)
         while len(self.trials) < budget.max_trials and repeats < _MOST_REPEATS:
             drawn = self._draw()
-            if drawn is None or not self._fits_in(budget, self._expected_cpu(drawn[0]), _SEARCHED_LEARNERS):
+            if drawn is None or not self._fits_in(reserve, self._expected_cpu(drawn[0])):
                 break
             if self._digest(drawn[0].entry, drawn[1]) in {it.configuration_digest for it in self.trials}:
                 repeats += 1
                 continue
             self._report(drawn[0], budget)
-            self.add(self._evaluate(*drawn, is_default=False))
+            self.add(self._evaluate(*drawn, reserve, is_default=False))
 
     def _try_defaults(self, budget: SearchBudget) -> None:
         for candidate in sorted(self.candidates, key=_default_order):
             self._report(candidate, budget)
             needed = candidate.entry.is_baseline or not self.ranking(baselines=False)
-            if needed or self._fits_in(budget, self._expected_cpu(candidate)):
-                self.add(self._evaluate(candidate, candidate.entry.defaults, is_default=True))
-            else:
-                detail = "its default would leave too little to test what was tried before"
-                self.skipped.append(SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, detail))
+            reserve = None if needed else Reserve(budget)
+            fits = self._fits_in(reserve, self._expected_cpu(candidate))
+            if fits:
+                self.add(self._evaluate(candidate, candidate.entry.defaults, reserve, is_default=True))
+            if not fits or self.trials[-1].detail == _TOO_LITTLE_LEFT:
+                skipped = SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, _TOO_LITTLE_LEFT)
+                self.skipped.append(skipped)
 
     def _try_recent(self, budget: SearchBudget) -> None:
         bars = self._recent_bars()
         for trial in self.ranking(baselines=False)[:_SEARCHED_LEARNERS] if bars else ():
             candidate = self.candidate(trial.catalogue_id)
-            if self._fits_in(budget, trial.cpu_seconds / 2):
+            if self._fits_in(Reserve(budget), trial.cpu_seconds / 2):
                 self._report(candidate, budget)
                 recent = {**candidate.entry.defaults, TRAINING_BARS: bars}
-                self.add(self._evaluate(candidate, recent, is_default=True))
+                self.add(self._evaluate(candidate, recent, Reserve(budget), is_default=True))
 
     def _recent_bars(self) -> int:
         """Counts the latest half of the dates before validation; 0 where that is too few to fit on alone."""
@@ -155,7 +132,7 @@ class Study:
                 continue
             is_recent = bool(trial.parameters.get(TRAINING_BARS))
             holder = champions.get(is_recent)
-            if holder is None or _is_beaten(holder.monthly_losses, trial.monthly_losses):
+            if holder is None or is_beaten(holder.monthly_losses, trial.monthly_losses):
                 champions[is_recent] = trial
         return list(champions.values())
 
@@ -168,17 +145,25 @@ class Study:
         """Says what one fit of a complete trial took."""
         return trial.cpu_seconds / len(self.folds)
 
+    def reserved_cpu_seconds(self, budget: SearchBudget, chosen: Sequence[Trial]) -> float:
+        """Predicts what remains to be paid where these are chosen: baselines are tested beside them."""
+        baselines = sum(self.fit_cpu_seconds(it) for it in self.ranking(baselines=True))
+        chosen_s = budget.choosing_s(sum(self.fit_cpu_seconds(it) for it in chosen))
+        return chosen_s + budget.testing_s(baselines) + budget.closing_s
+
     def _report(self, candidate: Candidate, budget: SearchBudget) -> None:
         finite = [it.objective for it in self.trials if _is_complete(it)]
         total = max(budget.max_trials, len(self.candidates), len(self.trials) + 1)
         self.hooks.report("trials", len(self.trials), total, candidate.entry.id, min(finite, default=None))
 
-    def _fits_in(self, budget: SearchBudget, expected_s: float, learners: int = 1) -> bool:
-        """Tells whether as many of the best learners could still be tested after a further trial."""
-        best = self.ranking(baselines=False)[:learners]
+    def _fits_in(self, reserve: Reserve | None, expected_s: float) -> bool:
+        """Tells whether the reserve is left after so much more; always where none is asked for."""
+        if reserve is None:
+            return True
+        best = self.ranking(baselines=False)[: reserve.learners]
         kept = [it for one in best for it in self.champions(one.catalogue_id)]
-        reserved = sum(self.fit_cpu_seconds(it) for it in kept) * budget.test_fits
-        return self.spent_cpu_seconds() + expected_s + reserved <= budget.cpu_seconds
+        reserved_s = self.reserved_cpu_seconds(reserve.budget, kept)
+        return self.spent_cpu_seconds() + expected_s + reserved_s <= reserve.budget.cpu_seconds
 
     def _expected_cpu(self, candidate: Candidate) -> float:
         known = self.best(candidate.entry.id)
@@ -186,7 +171,7 @@ class Study:
             return known.cpu_seconds
         rows = sum(len(fold.train) for fold in self.folds)
         size = rows / 1e5 * len(self.data.feature_names) / 40
-        return _EXPECTED_S[candidate.entry.cost_class] * size
+        return EXPECTED_S[candidate.entry.cost_class] * size
 
     def _draw(self) -> tuple[Candidate, Parameters] | None:
         ranked = [self.candidate(it.catalogue_id) for it in self.ranking(baselines=False)]
@@ -217,7 +202,10 @@ class Study:
             drawn.pop(TRAINING_BARS, None)
         return {**entry.defaults, **drawn}
 
-    def _evaluate(self, candidate: Candidate, parameters: Parameters, *, is_default: bool) -> Trial:
+    def _evaluate(
+        self, candidate: Candidate, parameters: Parameters, reserve: Reserve | None, *, is_default: bool
+    ) -> Trial:
+        """Evaluates a configuration, on fewer folds where it is behind or its further ones cost too much."""
         digest, number = self._digest(candidate.entry, parameters), len(self.trials) + 1
         found = self.hooks.find_trial(digest)
         if found is not None:
@@ -228,10 +216,13 @@ class Study:
         try:
             if is_default:
                 self.guard(candidate)
+            fitting = self.hooks.cpu_seconds()
             for fold in self.folds:
                 parts.append(candidate.test(self.data, fold, parameters, self.seed))
-                if not is_default and self._is_behind(candidate, parts):
-                    state, detail = TrialState.PRUNED, f"behind after {len(parts)} of {len(self.folds)} folds"
+                fit_s = (self.hooks.cpu_seconds() - fitting) / len(parts)
+                detail = self._why_stopped(candidate, parts, fit_s, reserve, is_default=is_default)
+                if detail:
+                    state = TrialState.PRUNED
                     break
         except TrialFailedError as error:
             state, detail = TrialState.FAILED, f"{error.reason}: {error.detail}"
@@ -240,17 +231,34 @@ class Study:
         trial = Trial(
             number, candidate.entry.id, dict(parameters), self.seed, inf, {}, 0.0, digest, state, detail
         )
-        return self._scored(trial, parts, self.hooks.cpu_seconds() - started)
+        scored = self._scored(trial, parts)
+        return replace(scored, cpu_seconds=self.hooks.cpu_seconds() - started)
 
-    def _scored(self, trial: Trial, parts: list[OutOfSample], cpu_seconds: float) -> Trial:
+    def _why_stopped(
+        self,
+        candidate: Candidate,
+        parts: list[OutOfSample],
+        fit_s: float,
+        reserve: Reserve | None,
+        *,
+        is_default: bool,
+    ) -> str:
+        """Says why a trial ends after some of its folds; nothing where it goes on."""
+        left = len(self.folds) - len(parts)
+        if not is_default and self._is_behind(candidate, parts):
+            return f"behind after {len(parts)} of {len(self.folds)} folds"
+        if left and not self._fits_in(reserve, MARGIN * left * fit_s):
+            return _TOO_LITTLE_LEFT
+        return ""
+
+    def _scored(self, trial: Trial, parts: list[OutOfSample]) -> Trial:
         if trial.state is TrialState.FAILED:
-            return replace(trial, cpu_seconds=cpu_seconds)
+            return trial
         result = joined(parts)
         return replace(
             trial,
             objective=float(result.losses.mean()),
             metrics=score(result, self.data.target, self.data.horizon_bars),
-            cpu_seconds=cpu_seconds,
             monthly_losses=monthly_losses(self.months(), result),
         )
 
@@ -258,7 +266,7 @@ class Study:
         incumbent = self.best(candidate.entry.id)
         if incumbent is None or len(parts) == len(self.folds):
             return False
-        return _is_beaten(monthly_losses(self.months(), joined(parts)), incumbent.monthly_losses)
+        return is_beaten(monthly_losses(self.months(), joined(parts)), incumbent.monthly_losses)
 
     def months(self) -> Integers:
         """Returns the month of each date, counted from January 1970."""
@@ -276,20 +284,6 @@ class Study:
         )
 
 
-def monthly_losses(months: Integers, result: OutOfSample) -> tuple[MonthlyLoss, ...]:
-    """Averages losses over the rows of each month; `months` are those of the dates."""
-    present, numbers = np.unique(months[result.date], return_inverse=True)
-    losses: Floats = np.bincount(numbers, weights=result.losses) / np.bincount(numbers)
-    return tuple(MonthlyLoss(int(month), float(loss)) for month, loss in zip(present, losses, strict=True))
-
-
-def _is_beaten(losses: Sequence[MonthlyLoss], by: Sequence[MonthlyLoss]) -> bool:
-    """Tells whether losses are higher by a standard error, over the months that both know."""
-    others = {it.month: it.loss for it in by}
-    excess = np.array([it.loss - others[it.month] for it in losses if it.month in others])
-    return len(excess) > _FEWEST_MONTHS and hac_mean(excess).t_statistic > _BEATEN_T
-
-
 def _is_complete(trial: Trial) -> bool:
     return trial.state is TrialState.COMPLETE
 
@@ -299,4 +293,4 @@ def _rank(trial: Trial) -> tuple[float, int]:
 
 
 def _default_order(candidate: Candidate) -> tuple[bool, float]:
-    return not candidate.entry.is_baseline, _EXPECTED_S[candidate.entry.cost_class]
+    return not candidate.entry.is_baseline, EXPECTED_S[candidate.entry.cost_class]

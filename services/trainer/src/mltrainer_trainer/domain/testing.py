@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mltrainer_trainer.domain.cpu_budget import MARGIN, CostsOfTests
 from mltrainer_trainer.domain.ensembles import Ensemble
 from mltrainer_trainer.domain.metrics import OutOfSample, joined
 from mltrainer_trainer.domain.objectives import score, standard_errors
@@ -61,17 +62,14 @@ class Tested:
 
 @dataclass(slots=True)
 class Tester:
-    """Tests what a selection needs, then other models as far as the budget goes.
-
-    `cpu_limit_s`, on the clock of the hooks, leaves what the last fit will take.
-    """
+    """Tests what a selection needs, then other models as far as the budget goes."""
 
     data: TrainingData
     folds: Sequence[Fold]
     seed: int
     selection: Selection
     validation_folds: int
-    cpu_limit_s: float
+    costs: CostsOfTests
     hooks: Hooks
     done: int = 0
 
@@ -86,33 +84,49 @@ class Tester:
         skipped: list[SkippedModel] = []
         for candidate, trial in trials:
             is_needed = candidate.entry.is_baseline or trial.configuration_digest in needed
-            if not is_needed and self._would_overrun(trial):
-                detail = "validated, not tested"
-                skipped.append(SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, detail))
+            if not is_needed and self._would_overrun(self.costs.testing_s(self._fit_s(trial))):
+                skipped.append(_too_expensive(candidate))
                 continue
             try:
-                tested.append(self._test(candidate, trial, len(trials) * len(self.folds)))
+                test = self._test(candidate, trial, len(trials) * len(self.folds), is_needed=is_needed)
             except TrialFailedError as error:
                 if trial.configuration_digest in needed:
                     raise DataProblemError(str(error), "MODEL_DIVERGED") from error
                 detail = f"{error.reason}: {error.detail}"
                 skipped.append(SkippedModel(candidate.entry.id, SkipReason.FAILED, detail))
+                continue
+            if test is None:
+                skipped.append(_too_expensive(candidate))
+            else:
+                tested.append(test)
         if self.selection.ensemble is not None:
             tested.append(self._combine(self.selection.ensemble, tested))
         return tested, skipped
 
-    def _would_overrun(self, trial: Trial) -> bool:
-        expected_s = trial.cpu_seconds / self.validation_folds * len(self.folds)
-        return self.hooks.cpu_seconds() + expected_s > self.cpu_limit_s
+    def _fit_s(self, trial: Trial) -> float:
+        return trial.cpu_seconds / self.validation_folds
 
-    def _test(self, candidate: Candidate, trial: Trial, total: int) -> Tested:
-        started, parts = self.hooks.cpu_seconds(), []
+    def _would_overrun(self, further_s: float) -> bool:
+        members = [it.configuration_digest for it in self.selection.members]
+        return self.costs.would_overrun(self.hooks.cpu_seconds(), further_s, members)
+
+    def _test(self, candidate: Candidate, trial: Trial, total: int, *, is_needed: bool) -> Tested | None:
+        """Tests a configuration; gives one up that nobody needs where it takes longer than predicted."""
+        started = self.hooks.cpu_seconds()
+        parts: list[OutOfSample] = []
         for fold in self.folds:
             self.hooks.report("folds", self.done, total, candidate.entry.id)
+            taken_s = self.hooks.cpu_seconds() - started
+            left_s = MARGIN * taken_s / max(1, len(parts)) * (len(self.folds) - len(parts))
+            if parts and not is_needed and self._would_overrun(left_s):
+                return None
             parts.append(candidate.test(self.data, fold, trial.parameters, self.seed))
             self.done += 1
         cpu_seconds = self.hooks.cpu_seconds() - started
-        return self._scored(trial, parts, cpu_seconds, is_baseline=candidate.entry.is_baseline)
+        tested = self._scored(trial, parts, cpu_seconds, is_baseline=candidate.entry.is_baseline)
+        taken_s = self.hooks.cpu_seconds() - started
+        self.costs.add(trial.configuration_digest, self._fit_s(trial), taken_s)
+        return tested
 
     def _combine(self, ensemble: Ensemble, tested: Sequence[Tested]) -> Tested:
         by_name = {name_of(it.entry.trial): it for it in tested}
@@ -151,3 +165,7 @@ class Tester:
             training_row_count=len(fold.train),
             metrics=score(result, self.data.target, self.data.horizon_bars),
         )
+
+
+def _too_expensive(candidate: Candidate) -> SkippedModel:
+    return SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, "validated, not tested")

@@ -14,6 +14,7 @@ from mltrainer_models import (
 )
 
 from mltrainer_trainer.domain.catalogue import CatalogueEntry
+from mltrainer_trainer.domain.cpu_budget import CostsOfTests, SearchBudget, fits_to_come
 from mltrainer_trainer.domain.last_fit import fit_last
 from mltrainer_trainer.domain.leak_guards import CandidateGuard, guard_data
 from mltrainer_trainer.domain.learners import LearnerFactory
@@ -30,7 +31,7 @@ from mltrainer_trainer.domain.search import (
     load_candidates,
 )
 from mltrainer_trainer.domain.selection import Selection, select
-from mltrainer_trainer.domain.study import SearchBudget, Study
+from mltrainer_trainer.domain.study import Study
 from mltrainer_trainer.domain.testing import FoldScore, LeaderboardEntry, Tested, Tester
 from mltrainer_trainer.domain.training_data import DataProblemError, TrainingData
 from mltrainer_trainer.domain.verdict import PriorTrial, StudyRecord, Verdict, judge
@@ -39,8 +40,6 @@ from mltrainer_trainer.domain.walk_forward import EvaluationPlan, Fold, validati
 __all__ = ["FoldScore", "LeaderboardEntry", "TrainingOutcome", "TrainingPlan", "execute_training"]
 
 VALIDATION_FOLDS = 2
-# Fits after the search take this much longer than their rows let expect.
-_MARGIN = 1.15
 _DAY_MICROSECONDS = 86_400_000_000
 
 
@@ -109,12 +108,15 @@ def execute_training(
     guard_data(data, (*folds, *inner), inner[0])
     study = Study(candidates, data, inner, plan.seed, plan.context_digest, hooks, sampler)
     study.guard = CandidateGuard(data, inner[0], plan.seed)
-    budget = SearchBudget(plan.max_trials, plan.cpu_seconds, _fits_to_come(folds, inner, len(data)))
+    # Judging and packing go through the whole table as its guards have, and through the trials.
+    spent_s = hooks.cpu_seconds() - started
+    budget = SearchBudget(
+        plan.max_trials, plan.cpu_seconds - spent_s, *fits_to_come(folds, inner, len(data)), 2 * spent_s
+    )
     study.execute(budget)
     selection = select(study, budget)
-    last_s = sum(study.fit_cpu_seconds(it) for it in selection.members)
-    limit_s = started + plan.cpu_seconds - last_s
-    tester = Tester(data, folds, plan.seed, selection, len(inner), limit_s, hooks)
+    costs = CostsOfTests(budget, started + plan.cpu_seconds)
+    tester = Tester(data, folds, plan.seed, selection, len(inner), costs, hooks)
     everything, untested = tester.test_all(_configurations(study, selection))
     tested = _best_of_each(everything)
     return TrainingOutcome(
@@ -145,12 +147,6 @@ def _cut(plan: TrainingPlan, data: TrainingData) -> tuple[tuple[Fold, ...], tupl
     if not inner or not all(len(fold.train) and len(fold.test) for fold in inner):
         raise DataProblemError("too little is known before the first test time to choose a model")
     return folds, inner
-
-
-def _fits_to_come(folds: Sequence[Fold], inner: Sequence[Fold], row_count: int) -> float:
-    """Counts the fits after the search in fits on a validation fold, which have fewer rows."""
-    validated = sum(len(fold.train) for fold in inner) / len(inner)
-    return _MARGIN * (sum(len(fold.train) for fold in folds) + row_count) / validated
 
 
 def _configurations(study: Study, selection: Selection) -> list[tuple[Candidate, Trial]]:
