@@ -118,6 +118,7 @@ class Echo:
 
 
 def add_echo(echo: Echo, server: grpc.aio.Server) -> None:
+    """Adds its methods twice, as generated code does."""
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(echo.unary),
         "Unlisted": grpc.unary_unary_rpc_method_handler(echo.unary),
@@ -128,6 +129,7 @@ def add_echo(echo: Echo, server: grpc.aio.Server) -> None:
         "Chat": grpc.stream_stream_rpc_method_handler(echo.chat),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_registered_method_handlers(SERVICE, handlers)
 
 
 class EchoStub:

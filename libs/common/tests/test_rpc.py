@@ -199,6 +199,30 @@ async def test_reflection_is_for_development(kit: Any, environment: str, listed:
     assert (kit.service in names) is listed
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["/test.v1.EchoService/Unknown", "/test.v1.UnknownService/Unary", "/grpc.health.v1.Health/Unknown", "/"],
+)
+async def test_methods_that_nobody_added_are_unimplemented(kit: Any, method: str) -> None:
+    async with (
+        start_service("echo", kit.platform(), kit.settings, kit.assemble(kit.echo())) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
+        call: Any = channel.unary_unary(method)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"x")
+
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_server_waits_for_the_next_call_of_all_its_methods_at_once(kit: Any) -> None:
+    async with start_service("echo", kit.platform(), kit.settings, kit.assemble(kit.echo())) as service:
+        await kit.stub(service.context.channel("echo")).unary(b"hello")
+        names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+
+    assert [name for name in names if "_request_" in name] == ["AioServer._request_call"]
+
+
 async def test_the_trace_of_the_caller_goes_on_in_the_handler(kit: Any) -> None:
     async with start_service("echo", kit.platform(), kit.settings, kit.assemble(kit.echo())) as service:
         with use_traceparent(TRACEPARENT):

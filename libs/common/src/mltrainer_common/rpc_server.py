@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -66,7 +67,7 @@ class RpcServer:
         )
         names = _add_servicers(self._server, servicers)
         self._health = health_aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        _add_servicers(self._server, [partial(health_pb2_grpc.add_HealthServicer_to_server, self._health)])
         self._health_names = ("", *names)
         if with_reflection:
             shown = (
@@ -74,7 +75,7 @@ class RpcServer:
                 health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
                 reflection.SERVICE_NAME,
             )
-            reflection.enable_server_reflection(shown, self._server)
+            _add_servicers(self._server, [partial(reflection.enable_server_reflection, shown)])
 
     async def start(self, host: str, port: int = 0, preferred_port: int | None = None) -> int:
         """Binds and serves; returns the port.
@@ -118,7 +119,11 @@ def _add_servicers(server: grpc.aio.Server, servicers: Iterable[Servicer]) -> tu
 
 
 class _Registrar:
-    """Stands in for the server while servicers are added, to learn their names."""
+    """Stands in for the server while servicers are added, to learn their names.
+
+    Methods are left unregistered: for every call grpc.aio waits anew on one future per registered method, and
+    finds unregistered ones by name all the same (ADR 0080).
+    """
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
@@ -129,4 +134,4 @@ class _Registrar:
         self._server.add_generic_rpc_handlers(handlers)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Any]) -> None:
-        self._server.add_registered_method_handlers(service_name, method_handlers)
+        """Does nothing: generated code adds the same handlers as generic ones."""
