@@ -1,6 +1,7 @@
 """Counts changes, and puts the transactions that make them one behind the other."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
@@ -11,6 +12,12 @@ from mltrainer_scheduler.adapters.tables import cluster
 from mltrainer_scheduler.domain.facts import Delta
 
 _COUNTED = update(cluster).values(revision=cluster.c.revision + 1).returning(cluster.c.revision)
+_LAST = select(cluster.c.revision)
+
+
+@cache
+def _counted_with(columns: tuple[ColumnElement[Any], ...]) -> Any:
+    return _COUNTED.returning(*columns)
 
 
 class ChangeCounter:
@@ -38,13 +45,13 @@ class ChangeCounter:
     async def number_and(self, *columns: ColumnElement[Any], parameters: Mapping[str, Any]) -> Any:
         """Returns the row of the number and of other values, as of its giving; it must be the first call."""
         assert self.written.number is None
-        row = (await self._connection.execute(_COUNTED.returning(*columns), parameters)).one()
+        row = (await self._connection.execute(_counted_with(columns), parameters)).one()
         self.written.number = int(row.revision)
         return row
 
     async def last(self) -> int:
         """Returns the last number that was given."""
-        return int((await self._connection.execute(select(cluster.c.revision))).scalar_one())
+        return int((await self._connection.execute(_LAST)).scalar_one())
 
     def visible(self, revision: int) -> int:
         """Leaves this transaction's own number out: what it has not changed yet has to be read later."""

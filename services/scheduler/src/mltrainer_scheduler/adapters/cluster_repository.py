@@ -32,6 +32,18 @@ from mltrainer_scheduler.domain.training import Allocation
 
 _LIVING = allocation.c.end_time.is_(None)
 _CHANGING = ("lease_expire_time", "end_time", "end_reason", "stage", "progress", "progress_revision")
+# Built once: to build one costs more than to execute it.
+_HELD_BY = (
+    select(allocation)
+    .where(_LIVING, allocation.c.training == bindparam("training"))
+    .order_by(allocation.c.name)
+)
+_ALLOCATE = insert(allocation)
+_REPLACE = (
+    update(allocation)
+    .where(allocation.c.name == bindparam("key"))
+    .values({column: bindparam(f"new_{column}") for column in _CHANGING})
+)
 # Below the number of parameters that a statement may have.
 _CHUNK = 500
 
@@ -85,8 +97,7 @@ class SqlClusterRepository:
 
     async def held_by(self, name: str) -> list[Allocation]:
         """Returns the allocations of a training that live, oldest first."""
-        query = select(allocation).where(_LIVING, allocation.c.training == name)
-        rows = await self._connection.execute(query.order_by(allocation.c.name))
+        rows = await self._connection.execute(_HELD_BY, {"training": name})
         return [to_allocation(row) for row in rows]
 
     async def held_by_all(self, names: Collection[str]) -> dict[str, list[Allocation]]:
@@ -130,7 +141,7 @@ class SqlClusterRepository:
         """Stores new allocations, under the lock of the cluster."""
         await self._changes.number()
         if allocations:
-            await self._connection.execute(insert(allocation), [allocation_row(item) for item in allocations])
+            await self._connection.execute(_ALLOCATE, [allocation_row(item) for item in allocations])
         for item in allocations:
             self._changes.written.allocate(item)
 
@@ -139,15 +150,10 @@ class SqlClusterRepository:
         rows = [allocation_row(item) for item in allocations]
         if not rows:
             return
-        statement = (
-            update(allocation)
-            .where(allocation.c.name == bindparam("key"))
-            .values({column: bindparam(f"new_{column}") for column in _CHANGING})
-        )
         values = [
             {"key": row["name"]} | {f"new_{column}": row[column] for column in _CHANGING} for row in rows
         ]
-        await self._connection.execute(statement, values)
+        await self._connection.execute(_REPLACE, values)
 
     async def due(self, now: datetime, limit: int) -> list[Allocation]:
         """Returns living allocations whose lease has lapsed."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from mltrainer_common.database import DatabaseConflictError, upsert
-from sqlalchemy import ColumnElement, and_, case, delete, select, update
+from sqlalchemy import and_, bindparam, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mltrainer_scheduler.adapters.tables import computation, computation_inputs
@@ -15,6 +15,28 @@ from mltrainer_scheduler.domain.training import Computation, ComputationId
 
 # Below the number of parameters that a statement may have.
 _CHUNK = 500
+# Built once: to build one costs more than to execute it.
+_IS = and_(
+    computation.c.study == bindparam("of_study"),
+    computation.c.propose_alias == bindparam("of_alias"),
+    computation.c.computation_key == bindparam("of_key"),
+)
+_ONE = select(computation).where(_IS)
+_UNCHANGED = and_(_IS, computation.c.revision == bindparam("of_revision"))
+_REPLACED = (
+    "leader",
+    "manifest_digest",
+    "revision",
+    "model_digest",
+    "scores_digest",
+    "cpu_seconds",
+    "cost_usd",
+    "finish_time",
+)
+_REPLACE = (
+    update(computation).where(_UNCHANGED).values({name: bindparam(f"new_{name}") for name in _REPLACED})
+)
+_REMOVE = delete(computation).where(_UNCHANGED)
 
 
 class SqlComputationRepository:
@@ -25,8 +47,7 @@ class SqlComputationRepository:
 
     async def get(self, wanted: ComputationId) -> Computation | None:
         """Returns a computation."""
-        query = select(computation).where(_is(wanted))
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_ONE, _named(wanted))).one_or_none()
         return _to_computation(row) if row else None
 
     async def add(self, new: Computation) -> None:
@@ -35,17 +56,13 @@ class SqlComputationRepository:
         Raises:
             DatabaseConflictError: Somebody else began it concurrently.
         """
-        values = {
+        key = {
             "study": new.id.study,
             "propose_alias": new.id.propose_alias,
             "computation_key": new.id.key,
-            "leader": new.leader,
-            "manifest_digest": new.manifest_digest,
-            "revision": new.revision,
-            **_result(new),
         }
-        statement = upsert(self._connection, computation).values(values).on_conflict_do_nothing()
-        if (await self._connection.execute(statement)).rowcount != 1:
+        statement = upsert(self._connection, computation).on_conflict_do_nothing()
+        if (await self._connection.execute(statement, key | _changing(new))).rowcount != 1:
             raise DatabaseConflictError(f"computation {new.id.key} was begun concurrently")
 
     async def save(self, changed: Computation, previous_revision: int) -> None:
@@ -54,17 +71,9 @@ class SqlComputationRepository:
         Raises:
             DatabaseConflictError: It is not at the previous revision any more.
         """
-        statement = (
-            update(computation)
-            .where(_is(changed.id), computation.c.revision == previous_revision)
-            .values(
-                leader=changed.leader,
-                manifest_digest=changed.manifest_digest,
-                revision=changed.revision,
-                **_result(changed),
-            )
-        )
-        if (await self._connection.execute(statement)).rowcount != 1:
+        values = {f"new_{name}": value for name, value in _changing(changed).items()}
+        values |= _named(changed.id) | {"of_revision": previous_revision}
+        if (await self._connection.execute(_REPLACE, values)).rowcount != 1:
             raise DatabaseConflictError(f"computation {changed.id.key} has changed")
 
     async def remove(self, old: Computation) -> None:
@@ -73,15 +82,15 @@ class SqlComputationRepository:
         Raises:
             DatabaseConflictError: It has changed concurrently.
         """
-        statement = delete(computation).where(_is(old.id), computation.c.revision == old.revision)
-        if (await self._connection.execute(statement)).rowcount != 1:
+        known = _named(old.id) | {"of_revision": old.revision}
+        if (await self._connection.execute(_REMOVE, known)).rowcount != 1:
             raise DatabaseConflictError(f"computation {old.id.key} has changed")
 
     async def remember(self, inputs: KeyedInputs) -> None:
         """Keeps what a key was computed from."""
         values = {"computation_key": inputs.key, "document": zlib.compress(inputs.document)}
-        statement = upsert(self._connection, computation_inputs).values(values).on_conflict_do_nothing()
-        await self._connection.execute(statement)
+        statement = upsert(self._connection, computation_inputs).on_conflict_do_nothing()
+        await self._connection.execute(statement, values)
 
     async def inputs(self, keys: Collection[str]) -> dict[str, bytes]:
         """Returns what keys were computed from, as far as it is known."""
@@ -117,9 +126,12 @@ def _to_computation(row: Any) -> Computation:
     )
 
 
-def _result(computed: Computation) -> dict[str, Any]:
+def _changing(computed: Computation) -> dict[str, Any]:
     worth = computed.worth
     return {
+        "leader": computed.leader,
+        "manifest_digest": computed.manifest_digest,
+        "revision": computed.revision,
         "model_digest": computed.digests.model,
         "scores_digest": computed.digests.scores,
         "cpu_seconds": worth.cpu_seconds,
@@ -128,9 +140,5 @@ def _result(computed: Computation) -> dict[str, Any]:
     }
 
 
-def _is(wanted: ComputationId) -> ColumnElement[bool]:
-    return and_(
-        computation.c.study == wanted.study,
-        computation.c.propose_alias == wanted.propose_alias,
-        computation.c.computation_key == wanted.key,
-    )
+def _named(wanted: ComputationId) -> dict[str, Any]:
+    return {"of_study": wanted.study, "of_alias": wanted.propose_alias, "of_key": wanted.key}

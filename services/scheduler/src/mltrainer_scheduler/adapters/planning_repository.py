@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from math import nan
 from typing import Any
 
+from mltrainer_common.bulk import Rows, write_rows
 from mltrainer_common.database import upsert
 from mltrainer_scheduling.fair_share import PastUse
 from mltrainer_scheduling.quotas import Queue
@@ -69,6 +70,13 @@ _SILENT_COUNT = (
     .scalar_subquery()
     .label("silent_count")
 )
+_PAST = select(queue_use).where(queue_use.c.queue.in_(bindparam("names", expanding=True)))
+_USE = ("cpu_millis_s", "memory_bytes_s", "gpu_millis_s", "time_s")
+_SET_USE_CHANGE = update(cluster).values(use_change=bindparam("change"))
+_COUNT_DURATION = (
+    update(cluster).values(duration_count=cluster.c.duration_count + 1).returning(cluster.c.duration_count)
+)
+_ADD_DURATION = insert(duration)
 _ACTIVE = training.c.state.in_([TrainingState.QUEUED, TrainingState.PLACED])
 
 
@@ -162,27 +170,18 @@ class SqlPlanningRepository:
     async def set_past(self, past: Mapping[str, PastUse]) -> None:
         """Replaces what queues held."""
         change = await self._changes.number()
-        for name, use in past.items():
-            cpus, memory, gpus = use.amount_s
-            values = {
-                "queue": name,
-                "cpu_millis_s": cpus,
-                "memory_bytes_s": memory,
-                "gpu_millis_s": gpus,
-                "time_s": use.time_s,
-            }
-            statement = upsert(self._connection, queue_use).values(values)
-            await self._connection.execute(
-                statement.on_conflict_do_update(index_elements=["queue"], set_=values)
-            )
-        await self._connection.execute(update(cluster).values(use_change=change))
+        rows = [
+            {"queue": name} | dict(zip(_USE, (*use.amount_s, use.time_s), strict=True))
+            for name, use in past.items()
+        ]
+        await write_rows(self._connection, Rows(queue_use, rows, ("queue",), _USE))
+        await self._connection.execute(_SET_USE_CHANGE, {"change": change})
         self._changes.written.past |= past
 
     async def add_duration(self, taken: Duration) -> None:
         """Remembers how long a training took."""
         await self._changes.number()
-        counted = update(cluster).values(duration_count=cluster.c.duration_count + 1)
-        number = (await self._connection.execute(counted.returning(cluster.c.duration_count))).scalar_one()
+        number = (await self._connection.execute(_COUNT_DURATION)).scalar_one()
         values = {
             "number": number,
             "kind": taken.group,
@@ -190,7 +189,7 @@ class SqlPlanningRepository:
             "wall_s": taken.wall_s,
             "submit_s": taken.submit_s,
         }
-        await self._connection.execute(insert(duration).values(values))
+        await self._connection.execute(_ADD_DURATION, values)
         self._changes.written.durations.append(taken)
         self._changes.written.duration_count = int(number)
 
@@ -224,12 +223,10 @@ class SqlPlanningRepository:
         return shares
 
     async def _past(self, names: Collection[str] | None = None) -> dict[str, PastUse]:
-        query = select(queue_use)
-        if names is not None:
-            query = query.where(queue_use.c.queue.in_(sorted(names)))
+        query, chosen = (select(queue_use), {}) if names is None else (_PAST, {"names": sorted(names)})
         return {
             row.queue: PastUse((row.cpu_millis_s, row.memory_bytes_s, row.gpu_millis_s), row.time_s)
-            for row in await self._connection.execute(query)
+            for row in await self._connection.execute(query, chosen)
         }
 
     async def _durations(self, known: int) -> list[Duration]:

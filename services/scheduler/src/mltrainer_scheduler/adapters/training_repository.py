@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from functools import cache
+from typing import Any
 
 from mltrainer_common.database import DatabaseConflictError, upsert
 from sqlalchemy import Update, bindparam, select, update
@@ -14,17 +15,22 @@ from mltrainer_scheduler.domain.training import ComputationId, Training, Trainin
 
 # Below the number of parameters that a statement may have.
 _CHUNK = 500
+_ONE = select(training).where(training.c.name == bindparam("name"))
 _NAMED = select(training).where(training.c.name.in_(bindparam("names", expanding=True)))
 
 
 @cache
 def _replacing(parameters: tuple[str, ...]) -> Update:
-    columns = [name.removeprefix("new_") for name in parameters if name != "key"]
-    return (
-        update(training)
-        .where(training.c.name == bindparam("key"))
-        .values({name: bindparam(f"new_{name}") for name in columns})
-    )
+    columns = [name.removeprefix("new_") for name in parameters if name.startswith("new_")]
+    statement = update(training).where(training.c.name == bindparam("key"))
+    if "previous_revision" in parameters:
+        statement = statement.where(training.c.revision == bindparam("previous_revision"))
+    return statement.values({name: bindparam(f"new_{name}") for name in columns})
+
+
+def _new_values(changed: Training, number: int) -> dict[str, Any]:
+    values = {f"new_{name}": value for name, value in changing_columns(changed).items()}
+    return values | {"key": changed.name, "new_change": number}
 
 
 class SqlTrainingRepository:
@@ -36,8 +42,7 @@ class SqlTrainingRepository:
 
     async def get(self, name: str) -> Training | None:
         """Returns a training."""
-        query = select(training).where(training.c.name == name)
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_ONE, {"name": name})).one_or_none()
         return to_training(row) if row else None
 
     async def get_all(self, names: Collection[str]) -> dict[str, Training]:
@@ -88,12 +93,9 @@ class SqlTrainingRepository:
         Raises:
             DatabaseConflictError: It is not at the previous revision any more.
         """
-        statement = (
-            update(training)
-            .where(training.c.name == changed.name, training.c.revision == previous_revision)
-            .values(changing_columns(changed) | {"change": await self._changes.number()})
-        )
-        if (await self._connection.execute(statement)).rowcount != 1:
+        values = _new_values(changed, await self._changes.number())
+        values["previous_revision"] = previous_revision
+        if (await self._connection.execute(_replacing(tuple(values)), values)).rowcount != 1:
             raise DatabaseConflictError(f"{changed.name} has changed since revision {previous_revision}")
         self._changes.written.save(changed)
 
@@ -102,9 +104,8 @@ class SqlTrainingRepository:
         if not changed:
             return
         number = await self._changes.number()
-        rows = [{f"new_{name}": value for name, value in changing_columns(one).items()} for one in changed]
-        for row, one in zip(rows, changed, strict=True):
-            row["key"], row["new_change"] = one.name, number
+        rows = [_new_values(one, number) for one in changed]
+        for one in changed:
             self._changes.written.save(one)
         await self._connection.execute(_replacing(tuple(rows[0])), rows)
 
