@@ -8,6 +8,7 @@ import typer
 
 from mltrainer_cli import feature_reads
 from mltrainer_cli.calls import all_pages, call, full_name, to_json
+from mltrainer_cli.commands.feature_apply import apply
 from mltrainer_cli.console import print_fields, print_json, print_line, print_rows
 from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.feature_files import backfill_file
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mltrainer_sdk import Client, FeatureVectors
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(apply)
 
 _COLUMNS = ("name", "version", "features", "row_count", "data_revision", "latest_event_time")
 _FACTS = ("name", "version", "row_count", "data_revision", "latest_event_time", "age", "max_age")
