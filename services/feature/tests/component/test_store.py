@@ -88,7 +88,7 @@ class Store:
     async def decided(self) -> Rows:
         symbols = [f"S{number}" for number in range(5)]
         async with self.unit_of_work.snapshot() as stored:
-            return await stored.rows.decided_rows(symbols, None, day(9_999), DELAY)
+            return await stored.rows.decided_rows(symbols, EventRange(day(0), day(9_999)), day(9_999), DELAY)
 
     async def views(self) -> tuple[ViewState, ...]:
         async with self.unit_of_work.snapshot() as stored:

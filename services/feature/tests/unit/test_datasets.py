@@ -5,9 +5,11 @@ from mltrainer_feature.domain.datasets import (
     DatasetSpec,
     ViewRevision,
     dataset_name,
+    partition,
     validated_spec,
 )
 from mltrainer_feature.domain.errors import AsOfInFutureError, InvalidDatasetSpecError
+from mltrainer_feature.domain.rows import EventRange
 from mltrainer_features import TargetKind
 
 from .quotes import day
@@ -70,3 +72,15 @@ def test_revised_views_give_other_names() -> None:
     assert dataset_name(SPEC, [VIEW], "layout") != dataset_name(
         SPEC, [replace(VIEW, data_revision=2)], "layout"
     )
+
+
+def test_event_times_are_cut_into_parts_and_none_is_cut_in_two() -> None:
+    counts = [(day(0), 3), (day(1), 2), (day(2), 9), (day(3), 1), (day(4), 4), (day(5), 1)]
+
+    assert partition(counts, 5) == [
+        EventRange(day(0), day(1)),
+        EventRange(day(2), day(2)),
+        EventRange(day(3), day(4)),
+        EventRange(day(5), day(5)),
+    ]
+    assert partition([], 5) == []

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mltrainer_common.content_store import ContentNotFoundError, ContentStore
 
+from mltrainer_feature.adapters.parquet_dataset import ParquetDataset
 from mltrainer_feature.domain.bars import Bars
 from mltrainer_feature.domain.errors import UnreadableBarsError
 from mltrainer_feature.domain.imports import HISTORY_COLUMNS, read_history
-from mltrainer_feature.domain.rows import Rows
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _PARQUET_MAGIC = b"PAR1"
@@ -82,12 +82,9 @@ class StoredFiles:
         """Removes what lies under a digest, if anything does."""
         self.store.delete(sha256)
 
-    def write_dataset(self, rows: Rows) -> tuple[str, str]:
-        """Writes a dataset as Parquet and returns its digest and URI."""
-        buffer = io.BytesIO()
-        rows.write_parquet(buffer, compression="zstd", compression_level=1)
-        sha256 = self.store.put_bytes(buffer.getvalue())
-        return sha256, self.store.uri(sha256)
+    def begin_dataset(self) -> "ParquetDataset":
+        """Begins a dataset; whoever begins it closes it."""
+        return ParquetDataset(self.store)
 
 
 def _as_texts(table: pl.DataFrame) -> pl.DataFrame:

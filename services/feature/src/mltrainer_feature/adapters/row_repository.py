@@ -110,14 +110,23 @@ class SqlRowRepository:
             found.update((await self.session.execute(query)).scalars())
         return found
 
+    async def decided_counts(
+        self, start: datetime | None, as_of: datetime, decision_delay: timedelta
+    ) -> list[tuple[datetime, int]]:
+        """Counts the decided rows of all symbols that were known at a time, by event time, in order."""
+        event_time = row_block.c.event_time
+        query = _decided(select(event_time, func.sum(row_block.c.row_count)), as_of, decision_delay)
+        if start is not None:
+            query = query.where(event_time >= to_microseconds(start))
+        found = await self.session.execute(query.group_by(event_time).order_by(event_time))
+        return [(from_microseconds(moment), int(count)) for moment, count in found]
+
     async def decided_rows(
-        self, symbols: Sequence[str], start: datetime | None, as_of: datetime, decision_delay: timedelta
+        self, symbols: Sequence[str], wanted: EventRange, as_of: datetime, decision_delay: timedelta
     ) -> Rows:
-        """Returns the decided rows of symbols that were known at a time."""
-        delay = decision_delay // timedelta(microseconds=1)
-        query = _known_at(as_of, start).where(
-            row_block.c.created_time <= row_block.c.event_time + delay,
-        )
+        """Returns the decided rows of symbols in a range of event times that were known at a time."""
+        query = _decided(_known_at(as_of, wanted.since), as_of, decision_delay)
+        query = query.where(row_block.c.event_time <= to_microseconds(wanted.until))
         blocks = (await self.session.execute(query)).all()
         return await asyncio.to_thread(read_blocks, blocks, symbols)
 
@@ -157,6 +166,12 @@ def _known_at(as_of: datetime, start: datetime | None) -> Select[Any]:
     if start is not None:
         query = query.where(row_block.c.event_time >= to_microseconds(start))
     return query.order_by(row_block.c.event_time, row_block.c.created_time)
+
+
+def _decided(query: Select[Any], as_of: datetime, decision_delay: timedelta) -> Select[Any]:
+    known, delay = to_microseconds(as_of), decision_delay // timedelta(microseconds=1)
+    created_time, event_time = row_block.c.created_time, row_block.c.event_time
+    return query.where(created_time <= known, event_time <= known, created_time <= event_time + delay)
 
 
 def _batches(items: list[Any], size: int) -> list[list[Any]]:

@@ -1,11 +1,15 @@
 """Creates, writes and stops datasets."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+
+import polars as pl
 
 from mltrainer_feature.application.ports import (
     Clock,
+    DatasetFile,
     Files,
     Repositories,
     UnitOfWork,
@@ -17,16 +21,21 @@ from mltrainer_feature.domain.datasets import (
     Dataset,
     DatasetSpec,
     DatasetState,
-    assemble_dataset,
+    assemble_part,
+    dataset_labels,
     dataset_name,
+    partition,
     validated_spec,
     view_revisions,
 )
 from mltrainer_feature.domain.definitions import DefinitionKind
 from mltrainer_feature.domain.errors import ResourceNotFoundError, UnknownSymbolError
-from mltrainer_feature.domain.rows import Rows
+from mltrainer_feature.domain.rows import EventRange
 from mltrainer_feature.domain.universes import Universe, describe_universe
 from mltrainer_feature.domain.views import StoreState, resolve_views
+
+# With some forty features as many rows take some 100 MB.
+PART_ROWS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +112,15 @@ class CancelDatasetHandler:
 
 @dataclass(frozen=True, slots=True)
 class WriteNextDataset:
-    """Writes the dataset that waits longest; a killed process begins it again, with the same result."""
+    """Writes the dataset that waits longest, part by part.
+
+    A killed process begins it again, with the same result. At most `part_rows` rows are held in memory, more
+    only where a single event time has more; closes and labels of the whole span are held beside them.
+    """
 
     unit_of_work: UnitOfWorkFactory
     files: Files
+    part_rows: int = PART_ROWS
 
     async def __call__(self) -> Dataset | None:
         """Returns the dataset in its new state; None when there was nothing to do."""
@@ -114,14 +128,12 @@ class WriteNextDataset:
             dataset = await stored.datasets.next_creating()
             if dataset is None:
                 return None
-            if not await _views_stand(stored, dataset):
-                return await self._finish(
-                    dataset.changed(
-                        DatasetState.FAILED, error="its views changed before it was written: create it again"
-                    )
-                )
-            contents = await _contents(stored, dataset)
-        return await self._finish(await asyncio.to_thread(self._write, dataset, contents))
+            if await _views_stand(stored, dataset):
+                written = await self._write(stored, dataset)
+            else:
+                error = "its views changed before it was written: create it again"
+                written = dataset.changed(DatasetState.FAILED, error=error)
+        return dataset.changed(DatasetState.CANCELLED) if written is None else await self._finish(written)
 
     async def fail(self, error: str) -> None:
         """Gives up the dataset that waits longest, so that the next one has its turn."""
@@ -130,17 +142,46 @@ class WriteNextDataset:
         if dataset is not None:
             await self._finish(dataset.changed(DatasetState.FAILED, error=error))
 
-    def _write(self, dataset: Dataset, contents: "_Contents") -> Dataset:
-        table = assemble_dataset(dataset, contents.rows, contents.bars)
-        sha256, uri = self.files.write_dataset(table)
+    async def _write(self, stored: Repositories, dataset: Dataset) -> Dataset | None:
+        file = await asyncio.to_thread(self.files.begin_dataset)
+        try:
+            return await self._write_parts(await _Contents.read(stored, dataset.spec), file, dataset)
+        finally:
+            await asyncio.to_thread(file.close)
+
+    async def _write_parts(
+        self, contents: "_Contents", file: DatasetFile, dataset: Dataset
+    ) -> Dataset | None:
+        parts = await contents.parts(self.part_rows)
+        row_count = 0
+        for number, part in enumerate(parts, start=1):
+            table = await contents.table(part, dataset.feature_names)
+            await asyncio.to_thread(file.add, table)
+            row_count += table.height
+            if number < len(parts):
+                advanced = await self._advance(dataset.name, number / len(parts))
+                if advanced is None:
+                    return None
+                dataset = advanced
+        sha256, uri = await asyncio.to_thread(file.finish)
         return dataset.changed(
             DatasetState.ACTIVE,
             sha256=sha256,
             uri=uri,
-            row_count=table.height,
+            row_count=row_count,
             progress=1.0,
-            universe=contents.universe(dataset.spec),
+            universe=contents.universe(),
         )
+
+    async def _advance(self, name: str, progress: float) -> Dataset | None:
+        async with self.unit_of_work() as uow:
+            stored = await uow.datasets.get(name)
+            if stored is None or stored.state is not DatasetState.CREATING:
+                return None
+            advanced = stored.changed(DatasetState.CREATING, progress=progress)
+            await uow.datasets.save(advanced)
+            await uow.commit()
+        return advanced
 
     async def _finish(self, dataset: Dataset) -> Dataset:
         async with self.unit_of_work() as uow:
@@ -165,26 +206,43 @@ async def _views_stand(stored: Repositories, dataset: Dataset) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    rows: Rows
+    """What a dataset is made of: bars and labels in memory, rows range by range."""
+
+    stored: Repositories
+    spec: DatasetSpec
+    as_of: datetime
+    decision_delay: timedelta
     bars: Bars
+    labels: pl.DataFrame
     newest_event_time: datetime | None
     bases: dict[str, bool]
 
-    def universe(self, spec: DatasetSpec) -> Universe:
-        unadjusted = [symbol for symbol, adjusted in self.bases.items() if not adjusted]
-        return describe_universe(
-            spec.symbols, self.bars, (spec.start_time, self.newest_event_time), unadjusted
+    @classmethod
+    async def read(cls, stored: Repositories, spec: DatasetSpec) -> "_Contents":
+        state = await stored.store.load()
+        assert state is not None
+        assert spec.as_of is not None
+        bars = await stored.bars.closes_of(spec.symbols, spec.as_of)
+        return cls(
+            stored,
+            spec,
+            spec.as_of,
+            state.decision_delay,
+            bars,
+            await asyncio.to_thread(dataset_labels, spec, bars),
+            await stored.bars.newest_event_time(spec.as_of),
+            await stored.bars.price_bases(spec.symbols),
         )
 
+    async def parts(self, max_rows: int) -> list[EventRange]:
+        counts = await self.stored.rows.decided_counts(self.spec.start_time, self.as_of, self.decision_delay)
+        return partition(counts, max_rows) or [EventRange(self.as_of, self.as_of)]
 
-async def _contents(stored: Repositories, dataset: Dataset) -> _Contents:
-    spec = dataset.spec
-    state = await stored.store.load()
-    assert state is not None
-    assert spec.as_of is not None
-    return _Contents(
-        await stored.rows.decided_rows(spec.symbols, spec.start_time, spec.as_of, state.decision_delay),
-        await stored.bars.closes_of(spec.symbols, spec.as_of),
-        await stored.bars.newest_event_time(spec.as_of),
-        await stored.bars.price_bases(spec.symbols),
-    )
+    async def table(self, part: EventRange, names: Sequence[str]) -> pl.DataFrame:
+        rows = await self.stored.rows.decided_rows(self.spec.symbols, part, self.as_of, self.decision_delay)
+        return await asyncio.to_thread(assemble_part, names, rows, self.labels)
+
+    def universe(self) -> Universe:
+        unadjusted = [symbol for symbol, adjusted in self.bases.items() if not adjusted]
+        span = (self.spec.start_time, self.newest_event_time)
+        return describe_universe(self.spec.symbols, self.bars, span, unadjusted)

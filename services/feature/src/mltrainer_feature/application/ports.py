@@ -139,10 +139,16 @@ class RowRepository(Protocol):
         """Returns those of the symbols that have a row."""
         ...
 
+    async def decided_counts(
+        self, start: datetime | None, as_of: datetime, decision_delay: timedelta
+    ) -> list[tuple[datetime, int]]:
+        """Counts the decided rows of all symbols that were known at a time, by event time, in order."""
+        ...
+
     async def decided_rows(
-        self, symbols: Sequence[str], start: datetime | None, as_of: datetime, decision_delay: timedelta
+        self, symbols: Sequence[str], wanted: EventRange, as_of: datetime, decision_delay: timedelta
     ) -> Rows:
-        """Returns the decided rows of symbols that were known at a time."""
+        """Returns the decided rows of symbols in a range of event times that were known at a time."""
         ...
 
     async def rows_known_at(
@@ -300,6 +306,22 @@ class UnitOfWorkFactory(Protocol):
         ...
 
 
+class DatasetFile(Protocol):
+    """A dataset while it is written, part by part; nothing is visible before `finish`. Methods block."""
+
+    def add(self, part: Rows) -> None:
+        """Appends rows; they are held in memory no longer."""
+        ...
+
+    def finish(self) -> tuple[str, str]:
+        """Stores the file durably and returns its digest and URI."""
+        ...
+
+    def close(self) -> None:
+        """Drops what was not finished."""
+        ...
+
+
 class Files(Protocol):
     """Reads files of bars from the artifact store and writes datasets to it; methods block."""
 
@@ -315,8 +337,8 @@ class Files(Protocol):
         """
         ...
 
-    def write_dataset(self, rows: Rows) -> tuple[str, str]:
-        """Writes a dataset and returns its digest and URI."""
+    def begin_dataset(self) -> DatasetFile:
+        """Begins a dataset; whoever begins it closes it."""
         ...
 
     def size_bytes(self, sha256: str) -> int:

@@ -12,7 +12,7 @@ from mltrainer_features import TargetKind, compute_labels, feature_names
 
 from mltrainer_feature.domain.bars import Bars, is_symbol, newest_knowledge
 from mltrainer_feature.domain.errors import AsOfInFutureError, InvalidDatasetSpecError, Violation
-from mltrainer_feature.domain.rows import Rows
+from mltrainer_feature.domain.rows import EventRange, Rows
 from mltrainer_feature.domain.universes import Universe
 from mltrainer_feature.domain.views import ViewState
 
@@ -148,16 +148,36 @@ def view_revisions(views: Sequence[ViewState]) -> tuple[ViewRevision, ...]:
     )
 
 
-def assemble_dataset(dataset: Dataset, rows: Rows, bars: Bars) -> pl.DataFrame:
+def dataset_labels(spec: DatasetSpec, bars: Bars) -> pl.DataFrame:
+    """Computes the labels of a dataset from the bars that were known at its `as_of`."""
+    assert spec.target_kind is not None
+    return compute_labels(newest_knowledge(bars), spec.target_kind, spec.horizon_bars)
+
+
+def assemble_part(names: Sequence[str], rows: Rows, labels: pl.DataFrame) -> pl.DataFrame:
     """Joins decided rows with labels, one row per symbol and event time, sorted by event time and symbol.
 
-    `rows` are the decided rows known at the dataset's `as_of`, `bars` the bars known then, both of its
-    symbols. A label that is not complete at `as_of` is null.
+    A label that is not complete at `as_of` is null.
     """
-    assert dataset.spec.target_kind is not None
-    labels = compute_labels(newest_knowledge(bars), dataset.spec.target_kind, dataset.spec.horizon_bars)
     return (
-        rows.select("symbol", "event_time", *dataset.feature_names)
+        rows.select("symbol", "event_time", *names)
         .join(labels, on=["symbol", "event_time"], how="left")
         .sort("event_time", "symbol")
     )
+
+
+def partition(counts: Sequence[tuple[datetime, int]], max_rows: int) -> list[EventRange]:
+    """Cuts event times, in order with their numbers of rows, into ranges of at most so many rows.
+
+    An event time is never cut, however many rows it has.
+    """
+    parts: list[EventRange] = []
+    held = 0
+    for event_time, count in counts:
+        if parts and held + count <= max_rows:
+            parts[-1] = EventRange(parts[-1].since, event_time)
+            held += count
+        else:
+            parts.append(EventRange(event_time, event_time))
+            held = count
+    return parts

@@ -229,7 +229,7 @@ class Dataset(_message.Message):
     error: _builtins.str
     """Why it failed, in one sentence."""
     progress: _builtins.float
-    """Fraction done, 0 to 1."""
+    """Fraction done, 0 to 1; moves with every part that is written."""
     etag: _builtins.str
     """Changes with every change of the resource."""
     @_builtins.property
