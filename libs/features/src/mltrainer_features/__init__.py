@@ -31,11 +31,14 @@ from mltrainer_features.compute import (
     cross_section_readiness,
 )
 from mltrainer_features.definitions import (
+    EVENT_TIMES,
+    UNIT_MEANINGS,
     VIEWS,
     FeatureDefinition,
     FeatureView,
     UnknownViewError,
     feature_names,
+    full_description,
     resolve_views,
     view_digest,
 )
@@ -55,10 +58,12 @@ from mltrainer_features.on_demand import (
 __all__ = [
     "ALWAYS_OPEN",
     "BAR_SCHEMA",
+    "EVENT_TIMES",
     "LABEL_SCHEMA",
     "MAX_LOOK_BACK_BARS",
     "ON_DEMAND_VIEWS",
     "STORED_REFERENCES",
+    "UNIT_MEANINGS",
     "VIEWS",
     "BarProblem",
     "BarProblemReason",
@@ -85,6 +90,7 @@ __all__ = [
     "feature_names",
     "find_bar_problems",
     "first_problem",
+    "full_description",
     "on_demand_digest",
     "on_demand_features",
     "parse_expression",

@@ -19,6 +19,17 @@ class Unit(StrEnum):
     RANK = "RANK"
 
 
+UNIT_MEANINGS = {
+    Unit.LOG_RETURN: "natural logarithm of a ratio of prices, not annualised",
+    Unit.LOG_VARIANCE: "natural logarithm of a variance of log returns per bar, not annualised",
+    Unit.LOG_ABSOLUTE_RETURN: "natural logarithm of an absolute log return per bar, not annualised",
+    Unit.RATIO: "pure number",
+    Unit.RANK: "place in a cross-section, between 0 and 1",
+}
+EVENT_TIMES = "Times are closes of bars, in UTC."
+"""What the event time of every row is; the session of an exchange is told by its calendar."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureDefinition:
     """One feature: `kernel` names its code, `span` its length, `window` all bars read, its own included."""
@@ -289,6 +300,11 @@ def resolve_views(names: Sequence[str] | None = None) -> tuple[FeatureView, ...]
 def feature_names(names: Sequence[str] | None = None) -> tuple[str, ...]:
     """Names the features of some views, in the order of their columns."""
     return tuple(feature.name for view in resolve_views(names) for feature in view.features)
+
+
+def full_description(feature: FeatureDefinition) -> str:
+    """Says what a feature measures, from which formula, in which unit and of which time."""
+    return f"{feature.description} {feature.formula}. Unit: {UNIT_MEANINGS[feature.unit]}. {EVENT_TIMES}"
 
 
 def view_digest(view: FeatureView) -> str:

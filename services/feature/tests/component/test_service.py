@@ -374,6 +374,19 @@ async def test_views_are_described(start_feature: StartFeature) -> None:
     assert not views[0].HasField("latest_event_time")
 
 
+async def test_every_feature_names_its_unit_and_the_time_zone(start_feature: StartFeature) -> None:
+    async with start_feature() as feature:
+        stored = await feature.api.ListFeatureViews(service_pb2.ListFeatureViewsRequest())
+        computed = await feature.api.ListOnDemandFeatureViews(service_pb2.ListOnDemandFeatureViewsRequest())
+
+    described = [one for view in stored.feature_views for one in view.features]
+    described += [one.feature for view in computed.views for one in view.features]
+    described += [field for view in computed.views for field in view.request_fields]
+    assert len(described) > len(feature_names())
+    assert [one.name for one in described if not (one.unit and one.unit_meaning)] == []
+    assert [one.name for one in described if "UTC" not in one.times] == []
+
+
 async def test_an_unusable_bar_blocks_nobody(start_feature: StartFeature) -> None:
     async with start_feature() as feature:
         wrong = to_event(Quote("S0", TODAY, 1.0))

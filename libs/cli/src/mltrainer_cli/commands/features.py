@@ -127,6 +127,9 @@ def show(
         return
     print_fields({name: found.get(name) for name in _FACTS}, output)
     print_rows(found["features"], ("name", "unit", "description"), output)
+    print_rows(
+        {one["unit"]: one for one in found["features"]}.values(), ("unit", "unit_meaning", "times"), output
+    )
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Any
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project, ValueType
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.types import Float64
-from mltrainer_features import VIEWS, view_digest
+from mltrainer_features import VIEWS, full_description, view_digest
 
 PROJECT = "mltrainer"
 # Friday's bar is young enough until Wednesday's close: a weekend and a holiday lie between two bars at most.
@@ -54,7 +54,7 @@ def _declare_view(name: str, symbol: Entity, source: FileSource) -> FeatureView:
         entities=[symbol],
         ttl=MAX_AGE,
         schema=[
-            Field(name=feature.name, dtype=Float64, description=feature.description)
+            Field(name=feature.name, dtype=Float64, description=full_description(feature))
             for feature in view.features
         ],
         source=source,

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from mltrainer.feature.v1 import feature_service_pb2 as service_pb2
 from mltrainer.feature.v1 import resources_pb2
 from mltrainer_features import (
+    EVENT_TIMES,
     ON_DEMAND_VIEWS,
     STORED_REFERENCES,
+    UNIT_MEANINGS,
     OnDemandFeature,
     OnDemandView,
     on_demand_digest,
@@ -111,8 +113,7 @@ def _view(view: OnDemandView) -> service_pb2.OnDemandFeatureView:
         definition_digest=on_demand_digest(view),
         description=view.description,
         request_fields=[
-            resources_pb2.Feature(name=field.name, unit=field.unit.value, description=field.description)
-            for field in view.request_fields
+            _described(field, "Times are those of the request, in UTC.") for field in view.request_fields
         ],
         features=map(_feature, view.features),
     )
@@ -121,9 +122,17 @@ def _view(view: OnDemandView) -> service_pb2.OnDemandFeatureView:
 def _feature(feature: OnDemandFeature) -> service_pb2.OnDemandFeature:
     names = parse_expression(feature.expression).names
     return service_pb2.OnDemandFeature(
-        feature=resources_pb2.Feature(
-            name=feature.name, unit=feature.unit.value, description=feature.description
-        ),
+        feature=_described(feature, EVENT_TIMES),
         expression=feature.expression,
         reads=[STORED_REFERENCES[name] for name in names if name in STORED_REFERENCES],
+    )
+
+
+def _described(one: OnDemandFeature | RequestField, times: str) -> resources_pb2.Feature:
+    return resources_pb2.Feature(
+        name=one.name,
+        unit=one.unit.value,
+        description=one.description,
+        unit_meaning=UNIT_MEANINGS[one.unit],
+        times=times,
     )

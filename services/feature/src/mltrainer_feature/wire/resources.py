@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mltrainer.feature.v1 import feature_service_pb2 as service_pb2
 from mltrainer.feature.v1 import resources_pb2
 from mltrainer.types.v1 import types_pb2
-from mltrainer_features import TargetKind
+from mltrainer_features import EVENT_TIMES, UNIT_MEANINGS, TargetKind
 
 from mltrainer_feature.application.collect_datasets import CollectionReport
 from mltrainer_feature.application.queries import MAX_AGE, DescribedView, PageRequest, RowsPage, RowsQuery
@@ -84,6 +84,8 @@ def from_view(view: DescribedView) -> resources_pb2.FeatureView:
                 name=feature.name,
                 description=f"{feature.description} {feature.formula}",
                 unit=feature.unit.value,
+                unit_meaning=UNIT_MEANINGS[feature.unit],
+                times=EVENT_TIMES,
             )
             for feature in view.definition.features
         ],

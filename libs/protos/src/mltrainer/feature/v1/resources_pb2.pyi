@@ -93,22 +93,30 @@ class Feature(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
+    UNIT_MEANING_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique in its view."""
     description: _builtins.str
     """What it measures and over which window."""
     unit: _builtins.str
-    """Unit of the value, such as `1`, `log(variance)`."""
+    """Unit of the value, such as `RATIO` or `LOG_VARIANCE`."""
+    unit_meaning: _builtins.str
+    """Output only. What the unit is, in words."""
+    times: _builtins.str
+    """Output only. What its times are, and in which time zone."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         unit: _builtins.str = ...,
+        unit_meaning: _builtins.str = ...,
+        times: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "times", b"times", "unit", b"unit", "unit_meaning", b"unit_meaning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
