@@ -111,9 +111,17 @@ async def test_a_view_that_a_release_has_dropped_is_named(
         for call, request in (
             (feature.feast.GetOnlineFeatures, online_request(["S0"], ["market_mood:calm"])),
             (feature.api.CreateDataset, service_pb2.CreateDatasetRequest(spec=wanted)),
+            (
+                feature.api.GetFeatureView,
+                service_pb2.GetFeatureViewRequest(name="featureViews/market_mood"),
+            ),
+            (
+                feature.api.ListFeatureRows,
+                service_pb2.ListFeatureRowsRequest(parent="featureViews/market_mood", symbol="S0"),
+            ),
         ):
             with pytest.raises(RpcFailure) as caught:
                 await call(request)
             failures.append((caught.value.reason, caught.value.metadata["feature_view"]))
 
-    assert failures == [("FEATURE_VIEW_REMOVED", "market_mood")] * 2
+    assert failures == [("FEATURE_VIEW_REMOVED", "market_mood")] * 4

@@ -8,7 +8,14 @@ from mltrainer_features import VIEWS, FeatureView
 
 from mltrainer_feature.application.ports import Clock, RowStatistics, UnitOfWorkFactory
 from mltrainer_feature.domain.datasets import Dataset
-from mltrainer_feature.domain.errors import InvalidRequestError, ResourceNotFoundError, Violation
+from mltrainer_feature.domain.definitions import DefinitionKind
+from mltrainer_feature.domain.errors import (
+    FeatureServiceError,
+    FeatureViewRemovedError,
+    InvalidRequestError,
+    ResourceNotFoundError,
+    Violation,
+)
 from mltrainer_feature.domain.imports import BarImport
 from mltrainer_feature.domain.rows import Rows
 from mltrainer_feature.domain.views import ViewState
@@ -103,7 +110,7 @@ class Queries:
         for view in await self._views():
             if f"featureViews/{view.state.name}" == name:
                 return view
-        raise ResourceNotFoundError("feature view", name)
+        raise await self._no_view(name)
 
     async def feature_views(self, page: PageRequest) -> Page[DescribedView]:
         """Describes views, by name."""
@@ -120,11 +127,19 @@ class Queries:
         now = self.market_clock.now()
         return [DescribedView(VIEWS[view.name], view, statistics, now) for view in state.views]
 
+    async def _no_view(self, name: str) -> FeatureServiceError:
+        async with self.unit_of_work.snapshot() as stored:
+            removed = (await stored.definitions.load()).removed(DefinitionKind.STORED_VIEW)
+        view = name.removeprefix("featureViews/")
+        if view in removed and view != name:
+            return FeatureViewRemovedError(view)
+        return ResourceNotFoundError("feature view", name)
+
     async def rows(self, query: RowsQuery) -> RowsPage:
         """Lists rows of one symbol as they were known at a time."""
         name = query.view.removeprefix("featureViews/")
         if name not in VIEWS or name == query.view:
-            raise ResourceNotFoundError("feature view", query.view)
+            raise await self._no_view(query.view)
         limit, place = query.page.limit(), query.page.place()
         as_of = query.as_of or self.market_clock.now()
         after = None if place is None else _time_at(place)
