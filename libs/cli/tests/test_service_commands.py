@@ -75,7 +75,7 @@ def test_an_empty_ledger_has_an_empty_bill(capsys: pytest.CaptureFixture[str]) -
     assert "Total 0.000000 USD, of which 0.000000 USD idle." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("group", ["train", "models", "deployments"])
+@pytest.mark.parametrize("group", ["train", "models", "datasets", "deployments"])
 def test_lists_of_nothing_are_empty(capsys: pytest.CaptureFixture[str], group: str) -> None:
     assert _ask(capsys, group, "list") == []
     assert run([group, "list"]) == ExitCode.OK
