@@ -76,6 +76,10 @@ def test_order_and_time_zone_do_not_change_the_key() -> None:
         pytest.param({"training": replace(TRAINING, seed=2)}, id="other seed"),
         pytest.param({"training": replace(TRAINING, cpu_seconds=61.0)}, id="other budget"),
         pytest.param({"training": replace(TRAINING, refit_interval_bars=21)}, id="other refit"),
+        pytest.param(
+            {"training": replace(TRAINING, combinatorial_groups=6, combinatorial_test_groups=2)},
+            id="combinatorial folds",
+        ),
     ],
 )
 def test_whatever_can_change_the_result_changes_the_key(changes: dict[str, Any]) -> None:

@@ -22,11 +22,12 @@ class ViewInputs:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationInputs:
-    """How the walk-forward evaluation cuts time."""
+    """How the walk-forward evaluation cuts time, and which combinatorial folds there are beside it."""
 
     first_test_day: str
     refit_interval: str
     embargo_bars: int
+    combinatorial: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ def computation_document(inputs: ComputationInputs) -> dict[str, Any]:
             "first_test_day": evaluation.first_test_day,
             "refit_interval": evaluation.refit_interval,
             "embargo_bars": evaluation.embargo_bars,
+            # Absent where none was asked for: keys of before stay what they were.
+            **({"combinatorial": evaluation.combinatorial} if evaluation.combinatorial else {}),
         },
         "search": {
             "catalogue_ids": dict.fromkeys(sorted(search.catalogue_ids), "included"),

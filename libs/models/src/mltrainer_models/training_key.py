@@ -53,6 +53,8 @@ class TrainingInputs:
     max_trials: int
     seed: int
     cpu_seconds: float
+    combinatorial_groups: int = 0
+    combinatorial_test_groups: int = 0
 
 
 def selected_models(
@@ -99,6 +101,9 @@ def training_computation(
             training.first_test_time.astimezone(UTC).isoformat(),
             f"{training.refit_interval_bars} bars",
             training.embargo_bars,
+            f"{training.combinatorial_test_groups} of {training.combinatorial_groups} groups"
+            if training.combinatorial_groups
+            else "",
         ),
         search=SearchInputs(tuple(digests), training.max_trials, training.seed),
         budget={"cpu_seconds": training.cpu_seconds},

@@ -75,6 +75,28 @@ def test_every_part_that_is_missing_is_named_at_once() -> None:
             ["evaluation.refit_interval_bars", "evaluation.embargo_bars"],
             id="negative bars",
         ),
+        *(
+            pytest.param(
+                {
+                    "evaluation": Evaluation(
+                        datetime(2015, 1, 1, tzinfo=UTC),
+                        combinatorial_groups=groups,
+                        combinatorial_test_groups=tested,
+                    )
+                },
+                [f"evaluation.{wrong}"],
+                id=f"{tested} of {groups} combinatorial groups",
+            )
+            for groups, tested, wrong in (
+                (2, 1, "combinatorial_groups"),
+                (17, 2, "combinatorial_groups"),
+                (-1, 0, "combinatorial_groups"),
+                (0, 2, "combinatorial_test_groups"),
+                (6, 6, "combinatorial_test_groups"),
+                (6, -1, "combinatorial_test_groups"),
+                (16, 8, "combinatorial_test_groups"),
+            )
+        ),
         pytest.param({"search": Search(())}, ["search.models"], id="no model"),
         pytest.param(
             {"search": Search(("",), -1)}, ["search.models[0]", "search.max_trials"], id="bad search"
@@ -122,6 +144,18 @@ def test_a_deadline_alone_is_a_budget(spec: Callable[..., TrainingSpec]) -> None
 
 def test_thousands_of_wrong_symbols_are_answered_briefly(spec: Callable[..., TrainingSpec]) -> None:
     assert len(fields(spec(symbols=tuple(f"bad symbol {n}" for n in range(2_000))))) == 20
+
+
+def test_combinatorial_groups_are_tested_two_at_a_time_where_nothing_else_is_said(
+    spec: Callable[..., TrainingSpec],
+) -> None:
+    asked = spec(evaluation=Evaluation(datetime(2015, 1, 1, tzinfo=UTC), combinatorial_groups=6))
+
+    filled = with_defaults(asked).evaluation
+
+    assert fields(asked) == []
+    assert filled is not None
+    assert (filled.combinatorial_groups, filled.combinatorial_test_groups) == (6, 2)
 
 
 def test_defaults_fill_what_was_left_out(spec: Callable[..., TrainingSpec]) -> None:

@@ -23,6 +23,7 @@ app = typer.Typer(no_args_is_help=True)
 _GIB = 1 << 30
 _COLUMNS = ("training", "state", "study", "owner", "attempts", "reason", "create_time", "end_time")
 _ATTEMPT_COLUMNS = ("name", "state", "progress", "stage", "reason", "message")
+_PATH_COLUMNS = ("metric", "lowest", "mean", "highest")
 _DETAILS = ("name", "request_id", "state", "reason", "message", "duplicate_of", "create_time", "end_time")
 TrainingArgument = Annotated[
     str, typer.Argument(help="Name of the training, or the id of its request.", metavar="TRAINING")
@@ -55,6 +56,10 @@ def submit(
     as_of: Annotated[datetime | None, typer.Option(help="Nothing known later is used, UTC.")] = None,
     first_test: Annotated[datetime | None, typer.Option(help="First day out of sample, UTC.")] = None,
     refit: Annotated[int | None, typer.Option(help="Bars between refits.")] = None,
+    combinatorial: Annotated[
+        int | None, typer.Option(help="Groups of dates for combinatorial purged folds of the chosen model.")
+    ] = None,
+    combinatorial_test: Annotated[int | None, typer.Option(help="Groups tested at a time; 2.")] = None,
     max_trials: Annotated[int | None, typer.Option(help="Configurations at most.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
     cpu_seconds: Annotated[float | None, typer.Option(help="Budget of CPU time.")] = None,
@@ -88,7 +93,12 @@ def submit(
         "symbols": symbol,
         "feature_views": view,
         "as_of": as_of,
-        "evaluation": {"first_test_time": first_test, "refit_interval_bars": refit},
+        "evaluation": {
+            "first_test_time": first_test,
+            "refit_interval_bars": refit,
+            "combinatorial_groups": combinatorial,
+            "combinatorial_test_groups": combinatorial_test,
+        },
         "search": {"models": model, "max_trials": max_trials, "seed": seed},
         "budget": {"cpu_seconds": cpu_seconds},
         "resources": {
@@ -149,6 +159,14 @@ def show(data: DataOption, training: TrainingArgument, output: OutputOption = Ou
     if fields["violations"]:
         print_rows(fields["violations"], ("field", "description"), output, title="refused fields")
     print_rows(map(to_json, attempts), _ATTEMPT_COLUMNS, output, title="attempts")
+    _show_paths(attempts, output)
+
+
+def _show_paths(attempts: "list[Attempt]", output: Output) -> None:
+    from mltrainer_cli.combinatorial_paths import path_title, spread_of_paths
+
+    for found in (it.result.combinatorial for it in attempts if it.result.HasField("combinatorial")):
+        print_rows(spread_of_paths(found), _PATH_COLUMNS, output, title=path_title(found))
 
 
 @app.command()

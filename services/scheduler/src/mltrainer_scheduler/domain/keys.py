@@ -70,6 +70,8 @@ def _inputs(spec: TrainingSpec, calendar: BarCalendar) -> TrainingInputs:
         first_test_time=spec.evaluation.first_test_time,
         refit_interval_bars=spec.evaluation.refit_interval_bars,
         embargo_bars=spec.evaluation.embargo_bars,
+        combinatorial_groups=spec.evaluation.combinatorial_groups,
+        combinatorial_test_groups=spec.evaluation.combinatorial_test_groups,
         max_trials=spec.search.max_trials,
         seed=spec.search.seed,
         cpu_seconds=spec.budget.cpu_seconds,

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 DEFAULT_QUEUE = "default"
+DEFAULT_TEST_GROUPS = 2
 _DEFAULT_MEMORY_BYTES = 1 << 30
 _DEFAULT_REFIT_INTERVAL_BARS = 252
 
@@ -41,11 +42,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How the walk-forward evaluation cuts time; 0 bars mean the default."""
+    """How the walk-forward evaluation cuts time; 0 bars mean the default, 0 groups no combinatorial folds."""
 
     first_test_time: datetime | None
     refit_interval_bars: int = 0
     embargo_bars: int = 0
+    combinatorial_groups: int = 0
+    combinatorial_test_groups: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,11 @@ def with_defaults(spec: TrainingSpec) -> TrainingSpec:
             evaluation,
             refit_interval_bars=evaluation.refit_interval_bars or _DEFAULT_REFIT_INTERVAL_BARS,
             embargo_bars=evaluation.embargo_bars or spec.target.horizon_bars,
+            combinatorial_test_groups=(
+                evaluation.combinatorial_test_groups or DEFAULT_TEST_GROUPS
+                if evaluation.combinatorial_groups
+                else 0
+            ),
         ),
         resources=replace(
             resources,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from mltrainer_scheduler.domain.specification import (
+    DEFAULT_TEST_GROUPS,
     Budget,
     Evaluation,
     FieldViolation,
@@ -30,6 +31,7 @@ _MAX_AMOUNT = 1e12
 _MAX_WORKERS = 10_000
 _MAX_PRIORITY = 1_000
 _MAX_SHOWN = 64
+_FEWEST_GROUPS, _MOST_GROUPS, _MOST_COMBINATIONS = 3, 16, 120
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _MAX_REPORTED_PER_LIST = 20
 _ID_RULE = "1 to 63 lower-case letters, digits, '-', '_' or '.', beginning and ending with a letter or digit"
@@ -136,6 +138,25 @@ def _evaluation(evaluation: Evaluation | None, as_of: datetime | None) -> Violat
         )
     yield from _between("evaluation.refit_interval_bars", evaluation.refit_interval_bars, _MAX_BARS)
     yield from _between("evaluation.embargo_bars", evaluation.embargo_bars, _MAX_BARS)
+    yield from _combinatorial(evaluation.combinatorial_groups, evaluation.combinatorial_test_groups)
+
+
+def _combinatorial(groups: int, asked: int) -> Violations:
+    tested = asked or DEFAULT_TEST_GROUPS
+    if not groups:
+        if asked:
+            problem = f"{asked} needs `evaluation.combinatorial_groups` above zero"
+            yield FieldViolation("evaluation.combinatorial_test_groups", problem)
+    elif not _FEWEST_GROUPS <= groups <= _MOST_GROUPS:
+        problem = f"{groups} is not between {_FEWEST_GROUPS} and {_MOST_GROUPS}; 0 asks for none"
+        yield FieldViolation("evaluation.combinatorial_groups", problem)
+    elif not 1 <= tested < groups:
+        problem = f"{tested} of {groups} is not between 1 and {groups - 1}: one is left to train on"
+        yield FieldViolation("evaluation.combinatorial_test_groups", problem)
+    elif math.comb(groups, tested) > _MOST_COMBINATIONS:
+        folds = math.comb(groups, tested)
+        problem = f"{tested} of {groups} groups make {folds} folds; at most {_MOST_COMBINATIONS} are allowed"
+        yield FieldViolation("evaluation.combinatorial_test_groups", problem)
 
 
 def _search(search: Search | None) -> Violations:

@@ -100,6 +100,8 @@ def _to_evaluation(message: resources_pb2.Evaluation) -> Evaluation:
         to_time(message.first_test_time) if has_first else None,
         message.refit_interval_bars,
         message.embargo_bars,
+        message.combinatorial_groups,
+        message.combinatorial_test_groups,
     )
 
 
@@ -108,6 +110,8 @@ def _from_evaluation(evaluation: Evaluation) -> resources_pb2.Evaluation:
         first_test_time=to_timestamp(evaluation.first_test_time),
         refit_interval_bars=evaluation.refit_interval_bars,
         embargo_bars=evaluation.embargo_bars,
+        combinatorial_groups=evaluation.combinatorial_groups,
+        combinatorial_test_groups=evaluation.combinatorial_test_groups,
     )
 
 

@@ -19,6 +19,7 @@ from mltrainer_trainer.domain.catalogue import Parameter, UnknownModelError, sel
 from mltrainer_trainer.domain.diagnostics import with_diagnostics
 from mltrainer_trainer.domain.leak_guards import LeakFoundError
 from mltrainer_trainer.domain.learners import LearnerFactory
+from mltrainer_trainer.domain.paths import CombinatorialPlan
 from mltrainer_trainer.domain.plan import AttemptFailedError, AttemptPlan
 from mltrainer_trainer.domain.recall import Recall, recalling
 from mltrainer_trainer.domain.sampling import Observation, Space
@@ -37,7 +38,7 @@ from mltrainer_trainer.wire.outcome import to_outcome
 # Of the budget; a computation that takes all of it would be ended before it can be reported.
 _COMPUTING_SHARE = 0.85
 # Where each stage of the computation begins and how much of the attempt it is.
-_SHARES = {"trials": (0.05, 0.45), "folds": (0.5, 0.35), "refit": (0.85, 0.05)}
+_SHARES = {"trials": (0.05, 0.45), "folds": (0.5, 0.35), "paths": (0.85, 0.02), "refit": (0.87, 0.03)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,11 @@ def training_plan(plan: AttemptPlan, dataset: Dataset) -> TrainingPlan:
         prior_trial_count=plan.study_trial_count,
         cpu_seconds=_computing_budget(plan.cpu_seconds),
         context_digest=canonical_digest(context),
+        combinatorial=(
+            CombinatorialPlan(plan.combinatorial_groups, plan.combinatorial_test_groups)
+            if plan.combinatorial_groups
+            else None
+        ),
         feature_views={view.feature_view: view.definition_digest for view in dataset.views},
     )
 

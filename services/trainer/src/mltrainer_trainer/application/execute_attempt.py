@@ -160,6 +160,8 @@ def key_inputs(
         max_trials=plan.max_trials,
         seed=plan.seed,
         cpu_seconds=plan.cpu_seconds,
+        combinatorial_groups=plan.combinatorial_groups,
+        combinatorial_test_groups=plan.combinatorial_test_groups,
     )
     return training_computation(
         training,

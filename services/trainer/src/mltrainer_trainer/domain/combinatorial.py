@@ -4,6 +4,7 @@ López de Prado, Advances in Financial Machine Learning (2018), chapter 12. Test
 rows, so this is for judging how results vary over paths; verdicts are reached by walk-forward.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -40,11 +41,10 @@ def combinatorial_folds(
     Raises:
         ValueError: fewer dates than groups, or not between one and all but one groups to test.
     """
-    dates, number = np.unique(event_time, return_inverse=True)
-    if not 1 <= test_group_count < group_count <= len(dates):
-        raise ValueError(f"{test_group_count} of {group_count} groups of {len(dates)} dates")
-    sizes = [len(part) for part in np.array_split(dates, group_count)]
-    group = np.repeat(np.arange(group_count), sizes)[number]
+    dates = len(np.unique(event_time))
+    if not 1 <= test_group_count < group_count <= dates:
+        raise ValueError(f"{test_group_count} of {group_count} groups of {dates} dates")
+    group = group_numbers(event_time, group_count)
     near = [_near(event_time, label_end_time, group == one, embargo_bars) for one in range(group_count)]
     return tuple(
         CombinatorialFold(
@@ -56,6 +56,19 @@ def combinatorial_folds(
         )
         for chosen in combinations(range(group_count), test_group_count)
     )
+
+
+def group_numbers(event_time: Integers, group_count: int) -> Integers:
+    """Numbers the group of each row: successive dates, as many in each as can be."""
+    dates, number = np.unique(event_time, return_inverse=True)
+    sizes = [len(part) for part in np.array_split(dates, group_count)]
+    return np.asarray(np.repeat(np.arange(group_count), sizes)[number])
+
+
+def fold_of_each_group(folds: Sequence[CombinatorialFold], group_count: int) -> tuple[tuple[int, ...], ...]:
+    """Says for each path, group by group, which fold tests it; every fold is used once for each group."""
+    testing = [[n for n, one in enumerate(folds) if group in one.groups] for group in range(group_count)]
+    return tuple(zip(*testing, strict=True))
 
 
 def path_count(group_count: int, test_group_count: int) -> int:

@@ -31,6 +31,7 @@ class SearchBudget:
         test_fits: What testing a configuration costs, in fits on a validation fold.
         last_fits: What its last fit costs, in the same unit.
         closing_s: What judging and packing cost, whatever is chosen.
+        path_fits: What its combinatorial folds cost; none where they were not asked for.
     """
 
     max_trials: int
@@ -38,6 +39,7 @@ class SearchBudget:
     test_fits: float
     last_fits: float
     closing_s: float = 0.0
+    path_fits: float = 0.0
 
     def testing_s(self, fit_s: float) -> float:
         """Predicts what testing a configuration takes whose fit on a validation fold took so long."""
@@ -48,8 +50,12 @@ class SearchBudget:
         return MARGIN * fit_s * self.last_fits
 
     def choosing_s(self, fit_s: float) -> float:
-        """Predicts what it takes to test it and to fit it last."""
-        return self.testing_s(fit_s) + self.last_s(fit_s)
+        """Predicts what it takes to test it, on all folds that were asked for, and to fit it last."""
+        return self.testing_s(fit_s) + self.last_s(fit_s) + self.paths_s(fit_s)
+
+    def paths_s(self, fit_s: float) -> float:
+        """Predicts what its combinatorial folds take."""
+        return MARGIN * fit_s * self.path_fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class CostsOfTests:
     limit_s: float
     _taken_s: dict[str, float] = field(default_factory=dict)
     _expected_s: float = 0.0
+    _are_paths_begun: bool = False
 
     def add(self, configuration_digest: str, fit_s: float, taken_s: float) -> None:
         """Enters a test of a configuration whose fit on a validation fold took `fit_s`."""
@@ -86,7 +93,20 @@ class CostsOfTests:
         return self.budget.testing_s(fit_s) * max(1.0, pace)
 
     def would_overrun(self, now_s: float, further_s: float, members: Iterable[str]) -> bool:
-        """Tells whether so much more would leave too little to fit the members last, and to judge."""
-        fitted_s = sum(self._taken_s.get(it, 0.0) for it in members) / self.budget.test_fits
-        last_s = self.budget.last_s(fitted_s) + self.budget.closing_s
-        return now_s + further_s + last_s > self.limit_s
+        """Tells whether so much more would leave too little to judge the members and to fit them last."""
+        fit_s = self._fit_s(members)
+        kept_s = self.budget.last_s(fit_s) + self.budget.closing_s
+        if not self._are_paths_begun:
+            kept_s += self.budget.paths_s(fit_s)
+        return now_s + further_s + kept_s > self.limit_s
+
+    def begin_paths(self) -> None:
+        """Spends from now on what was kept for combinatorial folds."""
+        self._are_paths_begun = True
+
+    def paths_s(self, members: Iterable[str]) -> float:
+        """Predicts what the combinatorial folds of the members take, from their tests."""
+        return self.budget.paths_s(self._fit_s(members))
+
+    def _fit_s(self, members: Iterable[str]) -> float:
+        return sum(self._taken_s.get(it, 0.0) for it in members) / self.budget.test_fits

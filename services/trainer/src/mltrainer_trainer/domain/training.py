@@ -19,6 +19,7 @@ from mltrainer_trainer.domain.last_fit import fit_last
 from mltrainer_trainer.domain.leak_guards import CandidateGuard, guard_data
 from mltrainer_trainer.domain.learners import LearnerFactory
 from mltrainer_trainer.domain.metrics import OutOfSample
+from mltrainer_trainer.domain.paths import CombinatorialPlan, PathFolds, PathScores, cut_paths, score_paths
 from mltrainer_trainer.domain.sampling import Sampler, draw_at_random
 from mltrainer_trainer.domain.search import (
     Candidate,
@@ -53,6 +54,7 @@ class TrainingPlan:
         prior_trials: What its ledger still knows of them; fewer where old entries lack it.
         context_digest: Names the data and the evaluation, so that the ledger keeps one of two equal trials.
         cpu_seconds: The budget, unlimited where infinite.
+        combinatorial: Combinatorial folds to test the choice on; the verdict is reached without them.
     """
 
     entries: tuple[CatalogueEntry, ...]
@@ -65,6 +67,7 @@ class TrainingPlan:
     cpu_seconds: float = inf
     context_digest: str = ""
     feature_views: Mapping[str, str] = field(default_factory=dict)
+    combinatorial: CombinatorialPlan | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,6 +84,7 @@ class TrainingOutcome:
     row_count: int
     dropped_row_count: int
     cpu_seconds: float
+    combinatorial: PathScores | None = None
 
 
 def execute_training(
@@ -101,6 +105,7 @@ def execute_training(
     hooks = hooks or Hooks()
     started = hooks.cpu_seconds()
     folds, inner = _cut(plan, data)
+    paths = _cut_paths(plan, data)
     candidates, skipped = load_candidates(plan.entries, load, data, len(inner[0].train))
     if not candidates:
         reasons = "; ".join(f"{model.catalogue_id}: {model.detail}" for model in skipped)
@@ -108,17 +113,14 @@ def execute_training(
     guard_data(data, (*folds, *inner), inner[0])
     study = Study(candidates, data, inner, plan.seed, plan.context_digest, hooks, sampler)
     study.guard = CandidateGuard(data, inner[0], plan.seed)
-    # Judging and packing go through the whole table as its guards have, and through the trials.
-    spent_s = hooks.cpu_seconds() - started
-    budget = SearchBudget(
-        plan.max_trials, plan.cpu_seconds - spent_s, *fits_to_come(folds, inner, len(data)), 2 * spent_s
-    )
+    budget = _budget(plan, folds, study, paths, hooks.cpu_seconds() - started)
     study.execute(budget)
     selection = select(study, budget)
     costs = CostsOfTests(budget, started + plan.cpu_seconds)
     tester = Tester(data, folds, plan.seed, selection, len(inner), costs, hooks)
     everything, untested = tester.test_all(_configurations(study, selection))
     tested = _best_of_each(everything)
+    scores = score_paths(study, selection, paths, costs) if paths else None
     return TrainingOutcome(
         chosen=selection.trial,
         leaderboard=tuple(test.entry for test in sorted(tested.values(), key=_loss)),
@@ -130,6 +132,7 @@ def execute_training(
         row_count=len(data),
         dropped_row_count=data.dropped_rows,
         cpu_seconds=hooks.cpu_seconds() - started,
+        combinatorial=scores,
     )
 
 
@@ -147,6 +150,26 @@ def _cut(plan: TrainingPlan, data: TrainingData) -> tuple[tuple[Fold, ...], tupl
     if not inner or not all(len(fold.train) and len(fold.test) for fold in inner):
         raise DataProblemError("too little is known before the first test time to choose a model")
     return folds, inner
+
+
+def _cut_paths(plan: TrainingPlan, data: TrainingData) -> PathFolds | None:
+    if plan.combinatorial is None:
+        return None
+    return cut_paths(plan.combinatorial, data, plan.evaluation.embargo_bars)
+
+
+def _budget(
+    plan: TrainingPlan, folds: Sequence[Fold], study: Study, paths: PathFolds | None, spent_s: float
+) -> SearchBudget:
+    validated = sum(len(fold.train) for fold in study.folds) / len(study.folds)
+    return SearchBudget(
+        plan.max_trials,
+        plan.cpu_seconds - spent_s,
+        *fits_to_come(folds, study.folds, len(study.data)),
+        # Judging and packing go through the whole table as its guards have, and through the trials.
+        closing_s=2 * spent_s,
+        path_fits=paths.training_rows / validated if paths else 0.0,
+    )
 
 
 def _configurations(study: Study, selection: Selection) -> list[tuple[Candidate, Trial]]:

@@ -50,6 +50,8 @@ def decode_order(content: bytes) -> AttemptPlan:
         first_test_time=evaluation.first_test_time.ToDatetime(tzinfo=UTC),
         refit_interval_bars=evaluation.refit_interval_bars,
         embargo_bars=evaluation.embargo_bars,
+        combinatorial_groups=evaluation.combinatorial_groups,
+        combinatorial_test_groups=evaluation.combinatorial_test_groups,
         models=tuple(spec.search.models),
         max_trials=spec.search.max_trials,
         seed=spec.search.seed,

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from mltrainer.trainer.v1.resources_pb2 import (
     AttemptResult,
+    CombinatorialPath,
+    CombinatorialResult,
     FoldMetrics,
     LeaderboardRow,
     ModelSignature,
@@ -19,6 +21,7 @@ from mltrainer_models.description import decode_description
 
 from mltrainer_trainer.application.execute_attempt import Lineage, Outcome
 from mltrainer_trainer.domain.catalogue import Parameters
+from mltrainer_trainer.domain.paths import PathScores
 from mltrainer_trainer.domain.recall import ReuseMeter
 from mltrainer_trainer.domain.testing import FoldScore, LeaderboardEntry
 from mltrainer_trainer.domain.training import TrainingOutcome
@@ -47,6 +50,7 @@ def to_outcome(outcome: TrainingOutcome, cpu_seconds: float, reuse: ReuseMeter |
         canonical_digest=outcome.artifact.canonical_digest,
         signature=_signature(outcome),
         reuse=_reuse(reuse) if reuse else None,
+        combinatorial=_combinatorial(outcome.combinatorial) if outcome.combinatorial else None,
     )
     trials = tuple(from_trial(trial) for trial in outcome.trials)
     return Outcome(result.SerializeToString(deterministic=True), trials, outcome.artifact.files)
@@ -83,6 +87,16 @@ def _reuse(meter: ReuseMeter) -> Reuse:
         audited_fits=meter.audited,
         mismatched_fits=meter.mismatched,
         saved_cpu_seconds=meter.saved_cpu_seconds,
+    )
+
+
+def _combinatorial(scores: PathScores) -> CombinatorialResult:
+    return CombinatorialResult(
+        groups=scores.plan.groups,
+        test_groups=scores.plan.test_groups,
+        folds=scores.folds,
+        paths=[CombinatorialPath(metrics=_metrics(path)) for path in scores.paths],
+        skipped_reason=scores.skipped_reason,
     )
 
 

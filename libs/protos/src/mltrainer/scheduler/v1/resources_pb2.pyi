@@ -54,10 +54,19 @@ class Evaluation(_message.Message):
     FIRST_TEST_TIME_FIELD_NUMBER: _builtins.int
     REFIT_INTERVAL_BARS_FIELD_NUMBER: _builtins.int
     EMBARGO_BARS_FIELD_NUMBER: _builtins.int
+    COMBINATORIAL_GROUPS_FIELD_NUMBER: _builtins.int
+    COMBINATORIAL_TEST_GROUPS_FIELD_NUMBER: _builtins.int
     refit_interval_bars: _builtins.int
     """Bars between refits; 252 where unset."""
     embargo_bars: _builtins.int
     """Bars dropped after a test window before training resumes; the horizon where unset."""
+    combinatorial_groups: _builtins.int
+    """Groups of successive dates for combinatorial purged cross-validation of what is chosen, 3 to 16: every
+    choice of `combinatorial_test_groups` of them is tested on the others. None where 0. It shows how results
+    vary over paths; the verdict is reached without it.
+    """
+    combinatorial_test_groups: _builtins.int
+    """Groups tested at a time, fewer than there are; 2 where unset."""
     @_builtins.property
     def first_test_time(self) -> _timestamp_pb2.Timestamp:
         """First day of the out-of-sample period; must lie before `as_of`."""
@@ -68,10 +77,12 @@ class Evaluation(_message.Message):
         first_test_time: _timestamp_pb2.Timestamp | None = ...,
         refit_interval_bars: _builtins.int = ...,
         embargo_bars: _builtins.int = ...,
+        combinatorial_groups: _builtins.int = ...,
+        combinatorial_test_groups: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_test_time", b"first_test_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embargo_bars", b"embargo_bars", "first_test_time", b"first_test_time", "refit_interval_bars", b"refit_interval_bars"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["combinatorial_groups", b"combinatorial_groups", "combinatorial_test_groups", b"combinatorial_test_groups", "embargo_bars", b"embargo_bars", "first_test_time", b"first_test_time", "refit_interval_bars", b"refit_interval_bars"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

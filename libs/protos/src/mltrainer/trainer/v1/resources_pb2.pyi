@@ -326,6 +326,7 @@ class AttemptResult(_message.Message):
     CANONICAL_DIGEST_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     REUSE_FIELD_NUMBER: _builtins.int
+    COMBINATORIAL_FIELD_NUMBER: _builtins.int
     catalogue_id: _builtins.str
     """Catalogue id of the chosen model."""
     parameters_json: _builtins.str
@@ -358,6 +359,10 @@ class AttemptResult(_message.Message):
     def reuse(self) -> Global___Reuse:
         """What was recalled instead of computed; absent where nothing is kept."""
 
+    @_builtins.property
+    def combinatorial(self) -> Global___CombinatorialResult:
+        """How the chosen model does on combinatorial purged folds; absent where they were not asked for."""
+
     def __init__(
         self,
         *,
@@ -373,14 +378,79 @@ class AttemptResult(_message.Message):
         canonical_digest: _builtins.str = ...,
         signature: Global___ModelSignature | None = ...,
         reuse: Global___Reuse | None = ...,
+        combinatorial: Global___CombinatorialResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reuse", b"reuse", "signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["combinatorial", b"combinatorial", "reuse", b"reuse", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_digest", b"canonical_digest", "catalogue_id", b"catalogue_id", "cpu_seconds", b"cpu_seconds", "leaderboard", b"leaderboard", "metrics", b"metrics", "parameters_json", b"parameters_json", "reuse", b"reuse", "row_count", b"row_count", "signature", b"signature", "study_trial_count", b"study_trial_count", "verdict", b"verdict", "verdict_reason", b"verdict_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_digest", b"canonical_digest", "catalogue_id", b"catalogue_id", "combinatorial", b"combinatorial", "cpu_seconds", b"cpu_seconds", "leaderboard", b"leaderboard", "metrics", b"metrics", "parameters_json", b"parameters_json", "reuse", b"reuse", "row_count", b"row_count", "signature", b"signature", "study_trial_count", b"study_trial_count", "verdict", b"verdict", "verdict_reason", b"verdict_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptResult: _TypeAlias = AttemptResult  # noqa: Y015
+
+@_typing.final
+class CombinatorialResult(_message.Message):
+    """Combinatorial purged cross-validation of the chosen model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    TEST_GROUPS_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    SKIPPED_REASON_FIELD_NUMBER: _builtins.int
+    groups: _builtins.int
+    """Groups of successive dates."""
+    test_groups: _builtins.int
+    """Groups tested at a time."""
+    folds: _builtins.int
+    """Folds that were fitted: the ways to choose the tested groups."""
+    skipped_reason: _builtins.str
+    """Why there are no paths, such as a budget that was used up; empty where there are."""
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedCompositeFieldContainer[Global___CombinatorialPath]:
+        """Metrics by path: each tests every group once, with a model that was fitted on other groups."""
+
+    def __init__(
+        self,
+        *,
+        groups: _builtins.int = ...,
+        test_groups: _builtins.int = ...,
+        folds: _builtins.int = ...,
+        paths: _abc.Iterable[Global___CombinatorialPath] | None = ...,
+        skipped_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folds", b"folds", "groups", b"groups", "paths", b"paths", "skipped_reason", b"skipped_reason", "test_groups", b"test_groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CombinatorialResult: _TypeAlias = CombinatorialResult  # noqa: Y015
+
+@_typing.final
+class CombinatorialPath(_message.Message):
+    """One way through all groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRICS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Metric]:
+        """Metrics over all rows."""
+
+    def __init__(
+        self,
+        *,
+        metrics: _abc.Iterable[_types_pb2.Metric] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CombinatorialPath: _TypeAlias = CombinatorialPath  # noqa: Y015
 
 @_typing.final
 class Reuse(_message.Message):
