@@ -365,11 +365,40 @@ async def test_many_rows_go_to_the_thread(tmp_path: Path, monkeypatch: pytest.Mo
     watched = Watched(tmp_path / "one.db", monkeypatch)
     async with watched.connection as connection:
         await watched.run("CREATE TABLE t (n INTEGER)")
+        await watched.run(sqlite_calls.BEGIN_WRITING)
         for _ in range(10):
             await connection.cursor().executemany("INSERT INTO t VALUES (?)", [(1,)] * 33)
 
         assert watched.calls == 11
         assert await watched.run("SELECT count(*) FROM t") == [(330,)]
+
+
+async def test_calls_of_the_driver_itself_need_its_thread_as_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path / "one.db", monkeypatch)
+    async with watched.connection as connection:
+        await watched.run("CREATE TABLE t (n INTEGER)")
+        await watched.run(sqlite_calls.BEGIN_WRITING)
+        for number in range(10):
+            await connection.executemany("INSERT INTO t VALUES (?)", [(number,), (number,)])
+            rows = await connection.execute_fetchall("SELECT count(*) FROM t WHERE n <= ?", (number,))
+
+        assert (rows, watched.calls) == ([(20,)], 1 + 3 + 3)
+
+
+async def test_statements_that_are_sent_together_keep_their_order(tmp_path: Path) -> None:
+    async with sqlite_calls.connect(str(tmp_path / "one.db"), 1_000) as connection:
+        await connection.execute_fetchall("CREATE TABLE t (n INTEGER)")
+        await connection.execute_fetchall(sqlite_calls.BEGIN_WRITING)
+        for start in range(0, 200, 20):
+            brief = [connection.executemany("INSERT INTO t VALUES (?)", [(start + n,)]) for n in range(19)]
+            many = connection.executemany("INSERT INTO t VALUES (?)", [(start + 19,)] * 40)
+            await asyncio.gather(*brief[:10], many, *brief[10:])
+        found = await connection.execute_fetchall("SELECT DISTINCT n FROM t ORDER BY rowid")
+
+    order = [*range(10), 19, *range(10, 19)]
+    assert [number for (number,) in found] == [start + n for start in range(0, 200, 20) for n in order]
 
 
 async def test_brief_statements_let_others_have_their_turn(

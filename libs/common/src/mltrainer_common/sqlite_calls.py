@@ -80,6 +80,14 @@ class WholeStatements(aiosqlite.Connection):
         outcome: _Outcome = await self._execute(self._complete, sql, parameters, many=many)
         return outcome
 
+    def execute_fetchall(self, sql: str, parameters: Iterable[Any] | None = None) -> Any:
+        """Returns, when awaited, all rows of a statement."""
+        return self._fetched(sql, parameters or ())
+
+    def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> Any:
+        """Executes, when awaited, a statement for each of many lines of parameters."""
+        return self.complete(sql, parameters, many=True)
+
     async def rollback(self) -> None:
         """Rolls back; nothing of it waits for the disk, so it needs the thread only behind other calls."""
         if self._is_idle:
@@ -118,6 +126,9 @@ class WholeStatements(aiosqlite.Connection):
         finally:
             connection.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
         return True
+
+    async def _fetched(self, sql: str, parameters: Any) -> list[Any]:
+        return (await self.complete(sql, parameters, many=False)).rows
 
     async def _complete_here(self, sql: str, parameters: Any, *, many: bool) -> "_Outcome":
         outcome = self._complete(sql, parameters, many=many)
