@@ -34,8 +34,8 @@ from mltrainer_feature.domain.rows import EventRange
 from mltrainer_feature.domain.universes import Universe, describe_universe
 from mltrainer_feature.domain.views import StoreState, resolve_views
 
-# With some forty features as many rows take some 100 MB.
-PART_ROWS = 250_000
+# A row takes 350 bytes with all features, several times while it is joined and written.
+PART_ROWS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
