@@ -23,8 +23,8 @@ from mltrainer_cli.main import run
 from mltrainer_cli.model_imports import create_version
 from mltrainer_cli.model_transfer import SourceFile, upload
 from mltrainer_common.errors import RpcFailure
-from mltrainer_common.key_folder import KeyFolder
 from mltrainer_models import SIGNATURE_FILE, ManifestEntry, ModelArtifact
+from mltrainer_models.key_folder import KeyFolder
 from mltrainer_models.signatures import create_key, public_key, sign_manifest
 
 pytestmark = pytest.mark.integration

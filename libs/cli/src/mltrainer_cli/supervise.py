@@ -24,12 +24,13 @@ _LEFTOVER_GRACE_S = 5.0
 def main(arguments: list[str]) -> int:
     """Supervises until told to stop; a refusal is one line on standard error and an exit code."""
     from mltrainer_common.errors import StartupError
+    from mltrainer_models.key_folder import KeyFolderError
 
     try:
         supervise(DataDirectory(Path(arguments[0])), StackOptions.from_json(arguments[1]))
     except CliError as error:
         return _refuse(error.message, error.code)
-    except StartupError as error:
+    except (StartupError, KeyFolderError) as error:
         return _refuse(str(error), ExitCode.PRECONDITION)
     except OSError as error:
         return _refuse(CliError.from_os_error(error, "run the stack").message, ExitCode.PRECONDITION)
@@ -42,9 +43,9 @@ def supervise(data: DataDirectory, options: StackOptions) -> None:
     Raises:
         CliError: another supervisor has the directory, or it cannot be prepared.
     """
-    from mltrainer_common.key_folder import KeyFolder
     from mltrainer_common.logs import configured_logs
     from mltrainer_common.tokens import load_or_create_token_key
+    from mltrainer_models.key_folder import KeyFolder
     from mltrainer_models.signatures import create_key, public_key
 
     data.prepare()

@@ -10,7 +10,8 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
 import aiosqlite
 
@@ -47,8 +48,7 @@ class BriefStatements:
         if len(self._scores) >= _MOST_STATEMENTS:
             # Texts without end come from lists of many lengths; they are learned again.
             self._scores.clear()
-        is_brief = seconds <= _BRIEF_S
-        self._scores[sql] = min(self._scores.get(sql, 0) + 1, _PROVEN) if is_brief else _DISTRUST
+        self._scores[sql] = min(self._scores.get(sql, 0) + 1, _PROVEN) if seconds <= _BRIEF_S else _DISTRUST
 
 
 class WholeStatements(aiosqlite.Connection):
@@ -77,8 +77,7 @@ class WholeStatements(aiosqlite.Connection):
                     return _Outcome([])
             elif self._brief.includes(sql) and not (many and len(parameters) > _MOST_ROWS):
                 return await self._complete_here(sql, parameters, many=many)
-        outcome: _Outcome = await self._execute(self._complete, sql, parameters, many=many)
-        return outcome
+        return cast("_Outcome", await self._execute(self._complete, sql, parameters, many=many))
 
     def execute_fetchall(self, sql: str, parameters: Iterable[Any] | None = None) -> Any:
         """Returns, when awaited, all rows of a statement."""
@@ -110,21 +109,19 @@ class WholeStatements(aiosqlite.Connection):
             raise ValueError("Connection closed")
         self._in_a_row = 0
         self._issued += 1
-        execute: Any = super()._execute
-        return await execute(counted)
+        return await cast("Any", super())._execute(counted)  # noqa: SLF001 - what is overridden here
 
     def _began(self, sql: str) -> bool:
         """Begins a transaction unless another connection writes: then the thread waits for it."""
-        connection = self._conn
-        connection.execute("PRAGMA busy_timeout=0")
+        self._conn.execute("PRAGMA busy_timeout=0")
         try:
-            connection.execute(sql)
+            self._conn.execute(sql)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 return False
             raise
         finally:
-            connection.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
+            self._conn.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
         return True
 
     async def _fetched(self, sql: str, parameters: Any) -> list[Any]:
@@ -132,9 +129,8 @@ class WholeStatements(aiosqlite.Connection):
 
     async def _complete_here(self, sql: str, parameters: Any, *, many: bool) -> "_Outcome":
         outcome = self._complete(sql, parameters, many=many)
-        self._in_a_row += 1
-        if self._in_a_row >= _TURN:
-            self._in_a_row = 0
+        self._in_a_row = (self._in_a_row + 1) % _TURN
+        if self._in_a_row == 0:
             # After the statement: two that are begun together keep their order.
             await asyncio.sleep(0)
         return outcome
@@ -151,18 +147,14 @@ class WholeStatements(aiosqlite.Connection):
             self._brief.note(sql, self._brief.clock() - begin_s)
 
 
+@dataclass(slots=True)
 class _Outcome:
     """What a statement left."""
 
-    __slots__ = ("description", "lastrowid", "rowcount", "rows")
-
-    def __init__(
-        self, rows: list[Any], description: Any = None, rowcount: int = -1, lastrowid: int | None = None
-    ) -> None:
-        self.rows = rows
-        self.description = description
-        self.rowcount = rowcount
-        self.lastrowid = lastrowid
+    rows: list[Any]
+    description: Any = None
+    rowcount: int = -1
+    lastrowid: int | None = None
 
 
 class _Cursor:
@@ -197,8 +189,7 @@ class _Cursor:
         return self
 
     async def fetchall(self) -> list[Any]:
-        rows, self._outcome.rows = self._outcome.rows, []
-        return rows
+        return await self.fetchmany(len(self._outcome.rows))
 
     async def fetchmany(self, size: int | None = None) -> list[Any]:
         count = self.arraysize if size is None else size
@@ -206,8 +197,7 @@ class _Cursor:
         return rows
 
     async def fetchone(self) -> Any:
-        rows = await self.fetchmany(1)
-        return rows[0] if rows else None
+        return next(iter(await self.fetchmany(1)), None)
 
     async def close(self) -> None:
         self._outcome.rows = []

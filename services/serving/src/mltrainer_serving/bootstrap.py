@@ -9,7 +9,6 @@ from mltrainer.serving.v1.events_pb2 import PredictionLogged
 from mltrainer.serving.v1.serving_service_pb2_grpc import add_ServingServiceServicer_to_server
 from mltrainer_common.content_store import ContentStore
 from mltrainer_common.database import open_database
-from mltrainer_common.key_folder import KeyFolder
 from mltrainer_common.migrations import migrate
 from mltrainer_common.service import ServiceContext, ServiceParts
 from mltrainer_common.settings import Environment, PlatformSettings, default_database_url
@@ -20,6 +19,7 @@ from mltrainer_messaging.outbox import OutboxSignal
 from mltrainer_messaging.relay import OutboxRelay
 from mltrainer_messaging.transactions import EventTransactions
 from mltrainer_models import model_store_url
+from mltrainer_models.key_folder import KeyFolder
 from prometheus_client import Gauge
 
 from mltrainer_serving.adapters.deployment_repository import SqlDeploymentRepository

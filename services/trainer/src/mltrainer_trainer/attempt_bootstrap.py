@@ -14,7 +14,6 @@ from mltrainer.trainer.v1.trainer_service_pb2_grpc import AttemptReportServiceSt
 from mltrainer_common.authorization import Role
 from mltrainer_common.content_store import ContentStore
 from mltrainer_common.errors import StartupError
-from mltrainer_common.key_folder import KeyFolder
 from mltrainer_common.logs import configured_logs
 from mltrainer_common.rpc_call import Caller
 from mltrainer_common.rpc_client import ServiceChannel
@@ -23,6 +22,7 @@ from mltrainer_common.service import make_resolver
 from mltrainer_common.settings import Environment, PlatformSettings
 from mltrainer_common.tokens import TokenIssuer, load_or_create_token_key
 from mltrainer_common.traces import tracer_provider, use_traceparent
+from mltrainer_models.key_folder import KeyFolder, KeyFolderError
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
@@ -152,7 +152,7 @@ def make_seal(platform: PlatformSettings, environment_digest: str) -> ArtifactSe
     """Puts together what vouches for a model.
 
     Raises:
-        KeyFolderError: Models shall be signed, and there is no key to do so.
+        StartupError: Models shall be signed, and there is no key to do so.
     """
     settings = SigningSettings()
     private_key = b""
@@ -160,9 +160,12 @@ def make_seal(platform: PlatformSettings, environment_digest: str) -> ArtifactSe
         from mltrainer_models.signatures import create_key, public_key
 
         folder = KeyFolder(settings.folder(platform))
-        if platform.environment is Environment.DEVELOPMENT:
-            folder.create_missing(create_key, public_key)
-        private_key = folder.private_key()
+        try:
+            if platform.environment is Environment.DEVELOPMENT:
+                folder.create_missing(create_key, public_key)
+            private_key = folder.private_key()
+        except KeyFolderError as error:
+            raise StartupError(str(error)) from error
     return ArtifactSeal(private_key, environment_digest, platform.data_directory / _SLUG / "sbom")
 
 

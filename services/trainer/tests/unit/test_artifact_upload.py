@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 from mltrainer.registry.v1.registry_service_pb2 import GetUploadResponse, UploadArtifactResponse
-from mltrainer_common.errors import RpcFailure
-from mltrainer_common.key_folder import KeyFolderError
+from mltrainer_common.errors import RpcFailure, StartupError
 from mltrainer_common.settings import Environment, PlatformSettings
 from mltrainer_models import SBOM_FILE, SIGNATURE_FILE, ModelArtifact
 from mltrainer_models.signatures import create_key, public_key, verify_signature
@@ -112,7 +111,7 @@ def test_an_environment_has_one_list(tmp_path: Path) -> None:
 def test_production_makes_no_key_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     production = PlatformSettings(data_directory=tmp_path, environment=Environment.PRODUCTION)
 
-    with pytest.raises(KeyFolderError):
+    with pytest.raises(StartupError):
         make_seal(production, DIGEST)
     monkeypatch.setenv("MLTRAINER_TRAINER_SIGN", "false")
 

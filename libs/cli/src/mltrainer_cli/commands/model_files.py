@@ -66,7 +66,7 @@ def trust(
     key: Annotated[Path, typer.Argument(help="A public key, PEM.", exists=True, dir_okay=False)],
 ) -> None:
     """Trust another installation's public key: its models may be served."""
-    from mltrainer_common.key_folder import KeyFolder
+    from mltrainer_models.key_folder import KeyFolder
     from mltrainer_models.signatures import SignatureError, key_id, normal_public_key
 
     try:
@@ -251,13 +251,13 @@ def _ask_library(data: DataDirectory, folder: Path, key: str) -> None:
 
 
 def _trusted(data: DataDirectory) -> tuple[bytes, ...]:
-    from mltrainer_common.key_folder import KeyFolder
+    from mltrainer_models.key_folder import KeyFolder
 
     return KeyFolder(data.signing_folder).trusted()
 
 
 def _signer(data: DataDirectory) -> "Callable[[ManifestEntry], bytes] | None":
-    from mltrainer_common.key_folder import KeyFolder, KeyFolderError
+    from mltrainer_models.key_folder import KeyFolder, KeyFolderError
     from mltrainer_models.signatures import sign_manifest
 
     try:

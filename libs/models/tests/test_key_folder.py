@@ -5,7 +5,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from mltrainer_common.key_folder import KeyFolder, KeyFolderError
+from mltrainer_models.key_folder import KeyFolder, KeyFolderError
 
 
 def maker() -> Callable[[], bytes]:

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mltrainer_common.errors import StartupError
-
 _PRIVATE = "key.pem"
 _TRUSTED = "trusted"
 _OWN = "own.pem"
 
 
-class KeyFolderError(StartupError):
+class KeyFolderError(Exception):
     """The private key cannot be used; the text says what to do."""
 
 
