@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mltrainer.feature.v1 import feature_service_pb2 as service_pb2
@@ -21,6 +22,7 @@ from mltrainer_common.errors import RpcFailure
 from mltrainer_common.rpc_client import Caller, ServiceChannel
 from mltrainer_common.rpc_metrics import ClientMetrics
 from mltrainer_common.tokens import TokenIssuer, load_or_create_token_key
+from mltrainer_feature.application.import_bars import CHUNK_BARS
 from mltrainer_features import VIEWS
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
@@ -29,7 +31,16 @@ from .conftest import poll
 from .quotes import START
 
 pytestmark = pytest.mark.integration
-DAYS, SYMBOLS = 4_500, 20
+DAYS, SYMBOLS = 1_100, 20
+# The second piece of a load never ends while this stands, and what came before is committed.
+ENDLESS_SECOND_PIECE = """
+CREATE TRIGGER endless BEFORE UPDATE ON bar_import WHEN OLD.accepted_count > 0 BEGIN
+  SELECT count(*) FROM (
+    WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 1e15)
+    SELECT n FROM counted
+  );
+END
+"""
 RunProcess = Callable[..., AbstractAsyncContextManager["Process"]]
 
 
@@ -83,6 +94,12 @@ def run_process(tmp_path: Path) -> RunProcess:
     return run
 
 
+def execute(data: Path, statement: str) -> list[Any]:
+    """Runs a statement past the service."""
+    with closing(sqlite3.connect(data / "feature" / "feature.db", timeout=30)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
 def history() -> bytes:
     lines = ["symbol,event_time,close"]
     for day in range(DAYS):
@@ -105,12 +122,13 @@ async def test_an_import_continues_after_the_process_was_killed(
 ) -> None:
     sha256 = ContentStore(str(tmp_path / "artifacts")).put_bytes(history())
     async with run_process() as process:
+        execute(tmp_path, ENDLESS_SECOND_PIECE)
         started = await process.api.ImportBars(service_pb2.ImportBarsRequest(sha256=sha256))
         request = service_pb2.GetBarImportRequest(name=started.name)
-        found = await poll(
-            lambda: process.api.GetBarImport(request), lambda answer: answer.accepted_count > 0
-        )
+        count = "SELECT accepted_count FROM bar_import WHERE accepted_count > 0"
+        found = await poll(lambda: asyncio.to_thread(execute, tmp_path, count), bool)
         await process.end(signal.SIGKILL)
+    execute(tmp_path, "DROP TRIGGER endless")
     async with run_process() as process:
         finished = await poll(
             lambda: process.api.GetBarImport(request),
@@ -120,7 +138,7 @@ async def test_an_import_continues_after_the_process_was_killed(
             service_pb2.GetFeatureViewRequest(name="featureViews/market_returns")
         )
 
-    assert 0 < found.accepted_count < DAYS * SYMBOLS
+    assert found == [(CHUNK_BARS,)]
     assert finished.state == resources_pb2.BarImport.STATE_SUCCEEDED
     assert finished.accepted_count == view.row_count == DAYS * SYMBOLS
     assert view.data_revision == 1
