@@ -144,7 +144,7 @@ class _FeatureParts:
         self._use_cases = FeatureUseCases(
             CreateDatasetHandler(unit_of_work, files, context.clock, market_clock, self._dataset_wakeup),
             CancelDatasetHandler(unit_of_work),
-            _collect_datasets(context, settings, unit_of_work, files),
+            _collect_datasets(context, settings, unit_of_work, files, self._instruments),
             import_bars,
             Queries(unit_of_work, market_clock),
             ListRefusedBarsHandler(unit_of_work),
@@ -264,6 +264,7 @@ def _collect_datasets(
     settings: FeatureSettings,
     unit_of_work: SqlUnitOfWorkFactory,
     files: StoredFiles,
+    instruments: FeatureInstruments,
 ) -> CollectDatasetsHandler:
     references = RpcDatasetReferences(
         TrainerServiceStub(context.channel("trainer")), RegistryServiceStub(context.channel("registry"))
@@ -275,6 +276,7 @@ def _collect_datasets(
         context.clock,
         timedelta(seconds=settings.dataset_grace_s),
         timedelta(seconds=settings.least_dataset_grace_s),
+        instruments,
     )
 
 

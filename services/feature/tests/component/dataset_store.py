@@ -52,12 +52,27 @@ class FakeReferences:
 
 
 @dataclass(slots=True)
+class CountedCollections:
+    """Remembers what collections did."""
+
+    sizes_bytes: list[int] = field(default_factory=list)
+    stopped_count: int = 0
+
+    def dataset_collected(self, size_bytes: int) -> None:
+        self.sizes_bytes.append(size_bytes)
+
+    def collection_stopped(self) -> None:
+        self.stopped_count += 1
+
+
+@dataclass(slots=True)
 class Datasets:
     """Datasets of a small market, without calls and events."""
 
     unit_of_work: SqlUnitOfWorkFactory
     files: StoredFiles
     references: FakeReferences = field(default_factory=FakeReferences)
+    counted: CountedCollections = field(default_factory=CountedCollections)
     clock: ManualClock = field(default_factory=lambda: ManualClock(START))
 
     async def ask(self, as_of: int = 15) -> Dataset:
@@ -94,7 +109,9 @@ class Datasets:
 
     def collect_with(self, files: StoredFiles) -> CollectDatasetsHandler:
         least = timedelta(hours=1)
-        return CollectDatasetsHandler(self.unit_of_work, files, self.references, self.clock, GRACE, least)
+        return CollectDatasetsHandler(
+            self.unit_of_work, files, self.references, self.clock, GRACE, least, self.counted
+        )
 
 
 @asynccontextmanager

@@ -40,13 +40,17 @@ async def test_a_dataset_that_nobody_asked_for_of_late_loses_its_bytes_and_keeps
     young = await datasets.created(as_of=16)
 
     looked = await datasets.collect(dry_run=True)
-    there_after_looking = datasets.files.exists(old.sha256)
+    there_after_looking, counted_after_looking = (
+        datasets.files.exists(old.sha256),
+        [*datasets.counted.sizes_bytes],
+    )
     report = await datasets.collect(dry_run=False)
     again = await datasets.collect(dry_run=False)
 
     assert (looked.names, looked.collected_bytes > 0, there_after_looking) == ((old.name,), True, True)
     assert report == looked
     assert (again.idle_count, again.collected_count) == (0, 0)
+    assert (counted_after_looking, datasets.counted.sizes_bytes) == ([], [report.collected_bytes])
     kept = await datasets.get(old.name)
     assert (kept.state, kept.uri, kept.sha256) == (DatasetState.COLLECTED, "", old.sha256)
     assert not datasets.files.exists(old.sha256)
@@ -104,6 +108,7 @@ async def test_nothing_is_removed_while_somebody_does_not_say_what_he_refers_to(
         await datasets.collect(dry_run=False)
 
     assert datasets.files.exists(dataset.sha256)
+    assert (datasets.counted.stopped_count, datasets.counted.sizes_bytes) == (1, [])
 
 
 async def test_a_grace_period_has_a_lower_limit(datasets: Datasets) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from mltrainer_feature.application.ports import Clock, DatasetReferences, Files, UnitOfWorkFactory
 from mltrainer_feature.domain.datasets import Dataset, DatasetState
-from mltrainer_feature.domain.errors import InvalidRequestError, Violation
+from mltrainer_feature.domain.errors import InvalidRequestError, ReferencesUnknownError, Violation
 
 # Clocks of machines may differ so much, and a version may come so long after the end of its attempt.
 _MARGIN = timedelta(hours=1)
@@ -33,6 +34,18 @@ class CollectionReport:
         )
 
 
+class CollectionObserver(Protocol):
+    """Counts what collections do, whoever asked for them."""
+
+    def dataset_collected(self, size_bytes: int) -> None:
+        """Counts a dataset that was given up, with its bytes."""
+        ...
+
+    def collection_stopped(self) -> None:
+        """Counts a collection that stopped because a service did not say what it refers to."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CollectDatasetsHandler:
     """Collects datasets in two steps: first the record says so, then the bytes go.
@@ -49,6 +62,7 @@ class CollectDatasetsHandler:
     clock: Clock
     grace: timedelta
     least_grace: timedelta
+    observer: CollectionObserver
 
     async def __call__(self, *, dry_run: bool, grace: timedelta | None = None) -> CollectionReport:
         """Returns what was found.
@@ -57,6 +71,13 @@ class CollectDatasetsHandler:
             InvalidRequestError: The grace period is below its lower limit.
             ReferencesUnknownError: Somebody does not say what he refers to; nothing more was removed.
         """
+        try:
+            return await self._collect(dry_run=dry_run, grace=grace)
+        except ReferencesUnknownError:
+            self.observer.collection_stopped()
+            raise
+
+    async def _collect(self, *, dry_run: bool, grace: timedelta | None) -> CollectionReport:
         before = await self._latest_use(self.grace if grace is None else grace)
         async with self.unit_of_work.snapshot() as stored:
             idle = await stored.datasets.idle(before)
@@ -67,6 +88,8 @@ class CollectDatasetsHandler:
             elif dry_run or await self._mark(dataset.name, before):
                 size_bytes = await asyncio.to_thread(self.files.size_bytes, dataset.sha256)
                 report = report.with_collected(dataset, size_bytes)
+                if not dry_run:
+                    self.observer.dataset_collected(size_bytes)
         if not dry_run:
             await self._remove_leftover()
         return report

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mltrainer_feature.application.queries import DescribedView
 from mltrainer_feature.domain.skew import Match, SkewReport
 
 
 class FeatureInstruments:
-    """Tells how old the newest rows are, and whether models were given what was known."""
+    """Tells how old rows are, whether models were given what was known, and what collections removed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._age = Gauge(
@@ -25,6 +25,31 @@ class FeatureInstruments:
             ["match"],
             registry=registry,
         )
+
+        self._collected = Counter(
+            "mltrainer_feature_collected_datasets",
+            "Datasets given up because nobody refers to them.",
+            registry=registry,
+        )
+        self._collected_bytes = Counter(
+            "mltrainer_feature_collected_bytes",
+            "Bytes of datasets given up because nobody refers to them.",
+            registry=registry,
+        )
+        self._stopped = Counter(
+            "mltrainer_feature_stopped_collections",
+            "Collections of datasets that stopped because a service did not say what it refers to.",
+            registry=registry,
+        )
+
+    def dataset_collected(self, size_bytes: int) -> None:
+        """Counts a dataset that was given up, with its bytes."""
+        self._collected.inc()
+        self._collected_bytes.inc(size_bytes)
+
+    def collection_stopped(self) -> None:
+        """Counts a collection that stopped because a service did not say what it refers to."""
+        self._stopped.inc()
 
     def show_skew(self, report: SkewReport) -> None:
         """Takes over how vectors compare."""
