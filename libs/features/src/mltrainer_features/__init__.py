@@ -52,6 +52,7 @@ from mltrainer_features.on_demand import (
     evaluate_on_demand,
     on_demand_digest,
     on_demand_features,
+    with_computed,
     with_on_demand,
 )
 
@@ -98,5 +99,6 @@ __all__ = [
     "split_bars",
     "trading_calendar",
     "view_digest",
+    "with_computed",
     "with_on_demand",
 ]

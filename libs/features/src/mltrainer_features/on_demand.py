@@ -124,16 +124,24 @@ def with_on_demand(joined: pl.DataFrame, views: Sequence[str] | None = None) -> 
     Raises:
         UnknownColumnError: A column is missing.
     """
-    features = on_demand_features(views)
+    return with_computed(joined, list(on_demand_features(views).values()))
+
+
+def with_computed(joined: pl.DataFrame, features: Sequence[OnDemandFeature]) -> pl.DataFrame:
+    """Adds features computed from the columns of each row; null is undefined.
+
+    Raises:
+        UnknownColumnError: A column is missing.
+    """
     columns: dict[str, Floats] = {
         name: joined[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        for feature in features.values()
+        for feature in features
         for name in parse_expression(feature.expression).names
         if name in joined.columns
     }
     computed = [
         pl.Series(feature.name, evaluate_on_demand(feature, columns), nan_to_null=True)
-        for feature in features.values()
+        for feature in features
     ]
     return joined.with_columns(computed)
 

@@ -142,7 +142,9 @@ class _FeatureParts:
         import_bars = ImportBarsHandler(unit_of_work, files, context.clock, self._import_wakeup)
         self._take_files = _take_files(settings, files.store, import_bars, unit_of_work)
         self._use_cases = FeatureUseCases(
-            CreateDatasetHandler(unit_of_work, files, context.clock, market_clock, self._dataset_wakeup),
+            CreateDatasetHandler(
+                unit_of_work, files, context.clock, market_clock, self._dataset_wakeup, _own_services()
+            ),
             CancelDatasetHandler(unit_of_work),
             _collect_datasets(context, settings, unit_of_work, files, self._instruments),
             import_bars,
@@ -230,6 +232,14 @@ class _OnlineParts:
             raise StartupError("MLTRAINER_FEATURE_ONLINE_REGISTRY needs MLTRAINER_FEATURE_REDIS_URL")
         cached = CachedOnlineRows(unit_of_work, RowLayout(own))
         return cls(cached, cached, schemas)
+
+
+def _own_services() -> dict[str, tuple[str, ...]]:
+    services = read_schema(REGISTRY_FILE.read_bytes()).services
+    return {
+        name: tuple(f"{feature.view.name}:{feature.name}" for feature in features)
+        for name, features in services.items()
+    }
 
 
 async def _exchanges(settings: FeatureSettings) -> Exchanges:

@@ -185,7 +185,8 @@ def _write_spec(spec: DatasetSpec) -> str:
 
 def _read_spec(text: str) -> DatasetSpec:
     facts = json.loads(text)
-    facts |= {name: tuple(facts[name]) for name in ("symbols", "feature_views")}
+    # Datasets of older releases have no features of their own.
+    facts |= {name: tuple(facts.get(name, ())) for name in ("symbols", "feature_views", "features")}
     facts |= {name: _read_time(facts[name]) for name in ("as_of", "start_time")}
     return DatasetSpec(**{**facts, "target_kind": TargetKind(facts["target_kind"])})
 

@@ -1,11 +1,12 @@
 """Creates, writes and stops datasets."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import polars as pl
+from mltrainer_features import OnDemandFeature, with_computed
 
 from mltrainer_feature.application.ports import (
     Clock,
@@ -17,6 +18,12 @@ from mltrainer_feature.application.ports import (
 )
 from mltrainer_feature.application.wakeup import Wakeup
 from mltrainer_feature.domain.bars import Bars
+from mltrainer_feature.domain.dataset_features import (
+    FeatureCatalogue,
+    computed_features,
+    on_demand_revision,
+    on_demand_views,
+)
 from mltrainer_feature.domain.datasets import (
     Dataset,
     DatasetSpec,
@@ -28,11 +35,10 @@ from mltrainer_feature.domain.datasets import (
     validated_spec,
     view_revisions,
 )
-from mltrainer_feature.domain.definitions import DefinitionKind
 from mltrainer_feature.domain.errors import ResourceNotFoundError, UnknownSymbolError
 from mltrainer_feature.domain.rows import EventRange
 from mltrainer_feature.domain.universes import Universe, describe_universe
-from mltrainer_feature.domain.views import StoreState, resolve_views
+from mltrainer_feature.domain.views import StoreState
 
 # A row takes 350 bytes with all features, several times while it is joined and written.
 PART_ROWS = 60_000
@@ -42,7 +48,8 @@ PART_ROWS = 60_000
 class CreateDatasetHandler:
     """Returns the dataset of a specification, and has it written unless it is, or its bytes are there.
 
-    Asking for a dataset keeps it for the grace period of its collection.
+    Asking for a dataset keeps it for the grace period of its collection. `services` are the feature services
+    of this release, by name, with the features they read.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -50,6 +57,7 @@ class CreateDatasetHandler:
     clock: Clock
     market_clock: Clock
     wakeup: Wakeup
+    services: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     async def __call__(self, spec: DatasetSpec) -> Dataset:
         spec = validated_spec(spec, self.market_clock.now())
@@ -75,16 +83,15 @@ class CreateDatasetHandler:
         return replace(wanted, revision=existing.revision + 1, create_time=existing.create_time)
 
     async def _name(self, uow: UnitOfWork, state: StoreState, spec: DatasetSpec) -> Dataset:
-        removed = (await uow.definitions.load()).removed(DefinitionKind.STORED_VIEW)
-        states = {view.name: view for view in state.views}
-        views = view_revisions(resolve_views(spec.feature_views, states, removed))
+        catalogue = FeatureCatalogue.of(state.views, await uow.definitions.load(), self.services)
+        columns = catalogue.columns(spec.feature_views)
         unknown = set(spec.symbols) - await uow.rows.known_symbols(spec.symbols)
         if unknown:
             raise UnknownSymbolError(sorted(unknown))
-        spec = replace(spec, feature_views=tuple(f"{view.name}@{view.version}" for view in views))
-        name = dataset_name(spec, views, state.layout_digest)
+        spec = replace(spec, feature_views=columns.asked, features=columns.features)
+        name = dataset_name(spec, columns.views, state.layout_digest)
         now = self.clock.now()
-        return Dataset(name, spec, DatasetState.CREATING, views, now, used_time=now)
+        return Dataset(name, spec, DatasetState.CREATING, columns.views, now, used_time=now)
 
 
 def _sealed(state: StoreState, spec: DatasetSpec) -> StoreState:
@@ -201,7 +208,9 @@ class WriteNextDataset:
 async def _views_stand(stored: Repositories, dataset: Dataset) -> bool:
     state = await stored.store.load()
     assert state is not None
-    return set(dataset.view_revisions) <= set(view_revisions(state.views))
+    computed = on_demand_views(await stored.definitions.load()).values()
+    standing = {*view_revisions(state.views), *map(on_demand_revision, computed)}
+    return standing.issuperset(dataset.view_revisions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +225,7 @@ class _Contents:
     labels: pl.DataFrame
     newest_event_time: datetime | None
     bases: dict[str, bool]
+    computed: Sequence[OnDemandFeature]
 
     @classmethod
     async def read(cls, stored: Repositories, spec: DatasetSpec) -> "_Contents":
@@ -232,6 +242,7 @@ class _Contents:
             await asyncio.to_thread(dataset_labels, spec, bars),
             await stored.bars.newest_event_time(spec.as_of),
             await stored.bars.price_bases(spec.symbols),
+            await _computed(stored, spec),
         )
 
     async def parts(self, max_rows: int) -> list[EventRange]:
@@ -240,9 +251,15 @@ class _Contents:
 
     async def table(self, part: EventRange, names: Sequence[str]) -> pl.DataFrame:
         rows = await self.stored.rows.decided_rows(self.spec.symbols, part, self.as_of, self.decision_delay)
+        rows = await asyncio.to_thread(with_computed, rows, self.computed)
         return await asyncio.to_thread(assemble_part, names, rows, self.labels)
 
     def universe(self) -> Universe:
         unadjusted = [symbol for symbol, adjusted in self.bases.items() if not adjusted]
         span = (self.spec.start_time, self.newest_event_time)
         return describe_universe(self.spec.symbols, self.bars, span, unadjusted)
+
+
+async def _computed(stored: Repositories, spec: DatasetSpec) -> list[OnDemandFeature]:
+    computed = computed_features(await stored.definitions.load())
+    return [computed[reference] for reference in spec.features if reference in computed]

@@ -22,7 +22,11 @@ MAX_SYMBOLS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """What a dataset must hold."""
+    """What a dataset must hold.
+
+    `features` are its feature columns by `view:feature`, found when it was asked for; empty where it has
+    whole stored views alone.
+    """
 
     symbols: tuple[str, ...]
     feature_views: tuple[str, ...]
@@ -30,6 +34,7 @@ class DatasetSpec:
     target_kind: TargetKind | None
     horizon_bars: int
     start_time: datetime | None = None
+    features: tuple[str, ...] = ()
 
 
 class DatasetState(StrEnum):
@@ -76,6 +81,8 @@ class Dataset:
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The feature columns in order."""
+        if self.spec.features:
+            return tuple(reference.partition(":")[2] for reference in self.spec.features)
         return feature_names([view.name for view in self.view_revisions])
 
     def changed(self, state: DatasetState, **facts: object) -> "Dataset":
@@ -113,7 +120,7 @@ def _list_violations(spec: DatasetSpec) -> list[Violation]:
         if not is_symbol(symbol)
     ]
     if not spec.feature_views:
-        violations.append(Violation("spec.feature_views", "name at least one feature view"))
+        violations.append(Violation("spec.feature_views", "name at least one feature view or service"))
     return violations
 
 
@@ -137,6 +144,8 @@ def dataset_name(spec: DatasetSpec, views: Sequence[ViewRevision], layout_digest
         "views": [[view.name, view.version, view.definition_digest, view.data_revision] for view in views],
         "layout": layout_digest,
     }
+    if spec.features:
+        facts["features"] = list(spec.features)
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return f"datasets/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
