@@ -31,7 +31,7 @@ from mltrainer_scheduler.application.place_trainings import PassResult, PlaceTra
 from mltrainer_scheduler.application.planner import Planner
 from mltrainer_scheduler.application.ports import HeldAllocation, Lock
 from mltrainer_scheduler.application.preview_training import PreviewTrainingHandler
-from mltrainer_scheduler.application.record_progress import RecordProgressHandler
+from mltrainer_scheduler.application.record_progress import AttemptProgress, RecordProgressHandler
 from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHandler
 from mltrainer_scheduler.application.replicate import ReplicateHandler
 from mltrainer_scheduler.application.resolve_training import KeyResolver
@@ -314,6 +314,16 @@ class InMemoryPlanningRepository:
         mine = sorted((item for item in living if item.training == training.name), key=lambda item: item.name)
         return fact_of(training, mine)
 
+    async def checkpoints_s(self, heard_since: datetime) -> dict[str, float]:
+        return {
+            item.training: item.checkpoint_time.timestamp()
+            for item in self._store.allocations.values()
+            if item.end_time is None
+            and item.checkpoint_time is not None
+            and item.checkpoint_heard_time is not None
+            and item.checkpoint_heard_time >= heard_since
+        }
+
     async def silent(self, heard_since: datetime) -> frozenset[str]:
         return frozenset(node.name for node in self._store.nodes.values() if node.seen_time < heard_since)
 
@@ -476,7 +486,7 @@ class Scheduler:
             uow, self.clock, self._next, resolve, self.policy, self.planner, holder
         )
         self.conclude = ConcludeAttemptHandler(uow, self.clock, self.policy)
-        self.progress = RecordProgressHandler(uow)
+        self.progress = RecordProgressHandler(uow, self.clock)
         self.renew = RenewAllocationsHandler(uow, self.clock, self.policy)
         self.lapse = LapseLeasesHandler(uow, self.clock, self.policy)
         self.cancel = CancelTrainingHandler(uow, self.clock, self.policy)
@@ -488,6 +498,20 @@ class Scheduler:
         self.replicate = ReplicateHandler(uow, self.clock)
         self.browse = BrowseHandler(uow)
         self._counter = 0
+
+    async def saved(self, request: str, after_s: float | None, revision: int = 2, token: int = 1) -> None:
+        """Reports that the last checkpoint was so long after the start of the attempt."""
+        training = await self.training(request)
+        async with self.unit_of_work.view() as view:
+            held = await view.cluster.held_by(training.name)
+        checkpoint_time = None if after_s is None else held[0].start_time + timedelta(seconds=after_s)
+        await self.record(held[0], checkpoint_time, revision, token)
+
+    async def record(
+        self, held: Allocation, checkpoint_time: datetime | None, revision: int = 2, token: int = 1
+    ) -> None:
+        """Reports when the last checkpoint was."""
+        await self.progress([AttemptProgress(held.name, token, revision, "trials", 0.5, checkpoint_time)])
 
     def _next(self) -> str:
         self._counter += 1

@@ -128,7 +128,7 @@ class _Scheduler:
         handlers = EventHandlers(
             OnTrainingRequested(accept, self._wake, self._instruments, self._context.telemetry.tracer),
             OnAttemptEnded(conclude, self._wake, self._instruments),
-            OnAttemptProgress(RecordProgressHandler(self._unit_of_work)),
+            OnAttemptProgress(RecordProgressHandler(self._unit_of_work, self._clock)),
             OnAnnouncement(ReplicateHandler(self._unit_of_work, self._clock), self._wake),
         )
         return consumer_group(self._context.platform.instance, database, handlers)

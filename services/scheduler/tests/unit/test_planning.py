@@ -77,15 +77,17 @@ async def test_what_was_lent_is_taken_back_from_who_loses_least(make_scheduler: 
     await _ask(scheduler, seeded, "b", 2, 3, checkpoint_interval_s=8.0)
     await scheduler.place()
     scheduler.clock.advance(9.0)
+    await scheduler.saved("b2", 2.0)
+    await scheduler.saved("b3", 8.0)
     await scheduler.heartbeat(3.0)
     await _ask(scheduler, seeded, "a", 4)
 
     done = await scheduler.place()
 
     (victim,) = done.stopped
-    assert victim.request_id in {"b2", "b3"}
+    assert victim.request_id == "b3"
     assert (victim.attained_s, victim.preemption_count, victim.state) == (8.0, 1, TrainingState.QUEUED)
-    assert await _states(scheduler, "a4", "b1") == [TrainingState.PLACED] * 2
+    assert await _states(scheduler, "a4", "b1", "b2") == [TrainingState.PLACED] * 3
     (preempted,) = [event for event in scheduler.events if isinstance(event, TrainingPreempted)]
     assert preempted.allocation.end_reason == "PREEMPTED"
     assert "gave its place to" in victim.message

@@ -31,7 +31,16 @@ from mltrainer_scheduler.domain.specification import TargetKind
 from mltrainer_scheduler.domain.training import Allocation
 
 _LIVING = allocation.c.end_time.is_(None)
-_CHANGING = ("lease_expire_time", "end_time", "end_reason", "stage", "progress", "progress_revision")
+_CHANGING = (
+    "lease_expire_time",
+    "end_time",
+    "end_reason",
+    "stage",
+    "progress",
+    "progress_revision",
+    "checkpoint_time",
+    "checkpoint_heard_time",
+)
 # Built once: to build one costs more than to execute it.
 _HELD_BY = (
     select(allocation)

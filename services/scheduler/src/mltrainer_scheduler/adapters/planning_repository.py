@@ -33,6 +33,7 @@ from mltrainer_scheduler.domain.facts import (
     forgotten_count,
     learned_count,
 )
+from mltrainer_scheduler.domain.saved_work import last_checkpoint_s
 from mltrainer_scheduler.domain.training import TrainingState
 
 _LEADER = "scheduler"
@@ -69,6 +70,11 @@ _SILENT_COUNT = (
     .where(node.c.seen_time < bindparam("heard_since"))
     .scalar_subquery()
     .label("silent_count")
+)
+_CHECKPOINTS = (
+    select(allocation.c.training, allocation.c.checkpoint_time)
+    .where(allocation.c.end_time.is_(None), allocation.c.checkpoint_heard_time >= bindparam("heard_since"))
+    .order_by(allocation.c.checkpoint_time)
 )
 _PAST = select(queue_use).where(queue_use.c.queue.in_(bindparam("names", expanding=True)))
 _USE = ("cpu_millis_s", "memory_bytes_s", "gpu_millis_s", "time_s")
@@ -121,6 +127,11 @@ class SqlPlanningRepository:
             heads.duration_count,
             heads.knowledge,
         )
+
+    async def checkpoints_s(self, heard_since: datetime) -> dict[str, float]:
+        """Returns until when the work of present attempts is safe, of those heard of since, by training."""
+        rows = await self._connection.execute(_CHECKPOINTS, {"heard_since": heard_since})
+        return {row.training: row.checkpoint_time.timestamp() for row in rows}
 
     async def silent(self, heard_since: datetime) -> frozenset[str]:
         """Names the nodes that have not reported since a moment."""
@@ -210,17 +221,29 @@ class SqlPlanningRepository:
         rows = (await self._connection.execute(query)).all()
         placed = [row.name for row in rows if row.state == TrainingState.PLACED]
         shares = await self._shares(placed)
-        return [to_fact(row, shares.get(row.name, ())) for row in rows]
+        return [to_fact(row, *shares.get(row.name, ((), nan))) for row in rows]
 
-    async def _shares(self, names: Sequence[str]) -> dict[str, list[HeldShare]]:
-        shares: dict[str, list[HeldShare]] = {}
-        columns = (allocation.c.training, allocation.c.node, allocation.c.workers, allocation.c.device)
+    async def _shares(self, names: Sequence[str]) -> dict[str, tuple[list[HeldShare], float]]:
+        held: dict[str, list[Any]] = {}
+        columns = (
+            allocation.c.training,
+            allocation.c.node,
+            allocation.c.workers,
+            allocation.c.device,
+            allocation.c.checkpoint_time,
+        )
         for start in range(0, len(names), _CHUNK):
             chunk = names[start : start + _CHUNK]
             query = select(*columns).where(allocation.c.end_time.is_(None), allocation.c.training.in_(chunk))
             for row in await self._connection.execute(query.order_by(allocation.c.name)):
-                shares.setdefault(row.training, []).append(HeldShare(row.node, row.workers, row.device))
-        return shares
+                held.setdefault(row.training, []).append(row)
+        return {
+            name: (
+                [HeldShare(row.node, row.workers, row.device) for row in rows],
+                last_checkpoint_s(row.checkpoint_time for row in rows),
+            )
+            for name, rows in held.items()
+        }
 
     async def _past(self, names: Collection[str] | None = None) -> dict[str, PastUse]:
         query, chosen = (select(queue_use), {}) if names is None else (_PAST, {"names": sorted(names)})

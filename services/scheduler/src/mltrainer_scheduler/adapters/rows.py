@@ -95,7 +95,7 @@ def to_training(row: Any) -> Training:
     )
 
 
-def to_fact(row: Any, shares: Sequence[HeldShare]) -> TrainingFact:
+def to_fact(row: Any, shares: Sequence[HeldShare], checkpoint_s: float = nan) -> TrainingFact:
     """Reads what planning needs of a training."""
     worker = Capacity(row.cpu_millis, row.memory_bytes, row.gpu_millis)
     waits_since = row.wait_begin_time or row.create_time
@@ -113,6 +113,7 @@ def to_fact(row: Any, shares: Sequence[HeldShare]) -> TrainingFact:
         deadline_s=row.deadline_time.timestamp() if row.deadline_time else inf,
         attained_s=row.attained_s,
         checkpoint_interval_s=row.checkpoint_interval_s,
+        checkpoint_s=checkpoint_s,
         preemption_count=row.preemption_count,
         has_key=bool(row.computation_key),
         knowledge=row.knowledge,
@@ -138,6 +139,8 @@ def allocation_row(allocation: Allocation) -> dict[str, Any]:
         "stage": _storable(allocation.stage),
         "progress": allocation.progress,
         "progress_revision": allocation.progress_revision,
+        "checkpoint_time": allocation.checkpoint_time,
+        "checkpoint_heard_time": allocation.checkpoint_heard_time,
         "device": allocation.share.device,
     }
 
@@ -157,6 +160,8 @@ def to_allocation(row: Any) -> Allocation:
         stage=row.stage,
         progress=row.progress,
         progress_revision=row.progress_revision,
+        checkpoint_time=row.checkpoint_time,
+        checkpoint_heard_time=row.checkpoint_heard_time,
     )
 
 

@@ -114,6 +114,8 @@ allocation = Table(
     Column("stage", String),
     Column("progress", Float),
     Column("progress_revision", BigInteger),
+    Column("checkpoint_time", UtcDateTime),
+    Column("checkpoint_heard_time", UtcDateTime),
     Column("device", Integer),
 )
 # One row: every transaction that changes a training, a node or a queue counts its revision up first, so that

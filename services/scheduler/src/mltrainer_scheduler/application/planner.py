@@ -20,6 +20,9 @@ from mltrainer_scheduler.domain.training import SchedulingPolicy
 _FRESH = timedelta(seconds=2)
 _SHOWN_S = 0.5
 _MOST_AHEAD = 20
+# Between two looks for checkpoints, and how long a report of one may take until it is to be seen.
+_CHECKPOINTS_EVERY = timedelta(seconds=1)
+_COMMIT_WITHIN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Planner:
         self._full_time_s = -inf
         self._silent_then: frozenset[str] = frozenset()
         self._planned_time = datetime.min.replace(tzinfo=UTC)
+        self._checkpoints_time: datetime | None = None
         self._knowledge: Knowledge | None = None
         self._planning = asyncio.Lock()
         self._shown: Snapshot | None = None
@@ -74,7 +78,18 @@ class Planner:
             # Somebody else may have taken over more while this was read.
             if delta.revision > self.state.revision:
                 self.state.apply(delta)
+        await self._follow_checkpoints(planning, now)
         self.silent = await self._find_silent(planning, now) if silent is None else silent
+
+    async def _follow_checkpoints(self, planning: PlanningRepository, now: datetime) -> None:
+        """Takes over until when work is safe: not with every report, for only a later plan depends on it."""
+        since = self._checkpoints_time or now - _CHECKPOINTS_EVERY
+        if timedelta(0) <= now - since < _CHECKPOINTS_EVERY:
+            return
+        self._checkpoints_time = now
+        # Reports become visible in any order, and clocks of replicas differ and may be set back.
+        found = await planning.checkpoints_s(min(since, now) - _COMMIT_WITHIN)
+        self.state.apply(Delta(self.state.revision, checkpoints_s=found))
 
     async def knowledge(self, repository: KnowledgeRepository) -> Knowledge:
         """Returns the replicated tables as of the state that was followed last."""

@@ -207,6 +207,10 @@ class PlanningRepository(Protocol):
         """Returns what has changed since a revision, in order; everything that is not over since -1."""
         ...
 
+    async def checkpoints_s(self, heard_since: datetime) -> dict[str, float]:
+        """Returns until when the work of present attempts is safe, of those heard of since, by training."""
+        ...
+
     async def silent(self, heard_since: datetime) -> frozenset[str]:
         """Names the nodes that have not reported since a moment."""
         ...

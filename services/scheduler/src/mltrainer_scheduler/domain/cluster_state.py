@@ -34,6 +34,7 @@ _KINDS: dict[str, Any] = {
     "deadline_s": np.float64,
     "attained_s": np.float64,
     "checkpoint_interval_s": np.float64,
+    "checkpoint_s": np.float64,
     "preemption_count": np.int64,
     "priority": np.int64,
     "workers": np.int64,
@@ -105,6 +106,9 @@ class ClusterState:
             self.has_changed_widely |= delta.queues != self.queues
             self.queues = delta.queues
         self.past |= delta.past or {}
+        for name, checkpoint_s in delta.checkpoints_s.items():
+            if name in self._rows:
+                self._columns["checkpoint_s"].values[self._rows[name]] = checkpoint_s
         if delta.duration_count is not None:
             self.durations.extend(delta.durations, delta.duration_count)
         if delta.knowledge is not None:

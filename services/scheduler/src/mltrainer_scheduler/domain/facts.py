@@ -1,7 +1,7 @@
 """What planning knows of a training, and what has changed since it looked last."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, nan
 
 import numpy as np
@@ -10,6 +10,7 @@ from mltrainer_scheduling.quotas import Queue
 from mltrainer_scheduling.snapshot import History
 
 from mltrainer_scheduler.domain.cluster import Demand, NodeReport, demand_of
+from mltrainer_scheduler.domain.saved_work import last_checkpoint_s
 from mltrainer_scheduler.domain.training import Allocation, Training, TrainingState
 
 _BLOCK = 64
@@ -32,6 +33,7 @@ class TrainingFact:
     Attributes:
         is_queued: Waits for capacity; with shares it is placed, with neither it is over.
         has_key: Leads its computation, so that it may be placed.
+        checkpoint_s: Until when the work of its present attempt is known to be safe.
         knowledge: Revision of the replicated tables that its key was computed from.
     """
 
@@ -48,6 +50,7 @@ class TrainingFact:
     deadline_s: float = inf
     attained_s: float = 0.0
     checkpoint_interval_s: float = 0.0
+    checkpoint_s: float = nan
     preemption_count: int = 0
     has_key: bool = True
     knowledge: int = 0
@@ -74,6 +77,7 @@ def fact_of(training: Training, held: Sequence[Allocation]) -> TrainingFact:
         deadline_s=deadline.timestamp() if deadline else inf,
         attained_s=training.attained_s,
         checkpoint_interval_s=spec.resources.checkpoint_interval_s,
+        checkpoint_s=last_checkpoint_s(item.checkpoint_time for item in held),
         preemption_count=training.preemption_count,
         has_key=bool(training.computation_key),
         knowledge=training.knowledge,
@@ -101,6 +105,7 @@ class Delta:
         durations: Those that came after the ones that the reader knows.
         duration_count: How many there have been ever, the ones above included.
         knowledge: Revision of the replicated tables.
+        checkpoints_s: Until when the work of present attempts is safe, of those with news, by training.
     """
 
     revision: int
@@ -111,6 +116,7 @@ class Delta:
     durations: Sequence[Duration] = ()
     duration_count: int | None = None
     knowledge: int | None = None
+    checkpoints_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def learned_count(count: int) -> int:

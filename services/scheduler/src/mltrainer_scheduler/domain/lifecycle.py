@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import floor
+from math import nan
 from typing import Any
 
 from mltrainer_scheduler.domain.errors import WrongStateError
@@ -19,6 +19,7 @@ from mltrainer_scheduler.domain.events import (
     TrainingQueued,
     TrainingRejected,
 )
+from mltrainer_scheduler.domain.saved_work import last_checkpoint_s, saved_s
 from mltrainer_scheduler.domain.specification import FieldViolation
 from mltrainer_scheduler.domain.training import (
     Allocation,
@@ -183,7 +184,7 @@ def lapse(
     ended = _ended(allocations, EndReason.LEASE_LAPSED, now)
     preempted = _preempt(training, ended)
     cause = Cause(EndReason.LEASE_LAPSED, f"the lease of attempt {training.attempt_count} was not renewed")
-    after = _again(_keeping(preempted.training, now), cause, policy.max_attempts, now, now)
+    after = _again(_keeping(preempted.training, allocations, now), cause, policy.max_attempts, now, now)
     return Change(after.training, (*preempted.events, *after.events), ended)
 
 
@@ -192,18 +193,18 @@ def preempt(training: Training, allocations: Sequence[Allocation], cause: Cause,
     ended = _ended(allocations, EndReason.PREEMPTED, now)
     preempted = _preempt(training, ended)
     kept = replace(
-        _keeping(preempted.training, now),
+        _keeping(preempted.training, allocations, now),
         preemption_count=training.preemption_count + 1,
     )
     after = queue(kept, cause.reason, cause.message, now)
     return Change(after.training, (*preempted.events, *after.events), ended)
 
 
-def _keeping(training: Training, now: datetime) -> Training:
+def _keeping(training: Training, allocations: Sequence[Allocation], now: datetime) -> Training:
     """Counts the progress up to the last checkpoint, and begins to wait again."""
-    interval_s = training.spec.resources.checkpoint_interval_s
-    run_s = max((now - training.begin_time).total_seconds(), 0.0) if training.begin_time else 0.0
-    kept_s = floor(run_s / interval_s) * interval_s if interval_s > 0.0 else 0.0
+    begin_s = training.begin_time.timestamp() if training.begin_time else nan
+    checkpoint_s = last_checkpoint_s(item.checkpoint_time for item in allocations)
+    kept_s = float(saved_s(begin_s, checkpoint_s, now.timestamp()))
     return replace(training, attained_s=training.attained_s + kept_s, wait_begin_time=now)
 
 
@@ -217,7 +218,7 @@ def retry(
     """Has a training wait for another attempt after one that failed, a little longer each time."""
     ended = _ended(allocations, EndReason.FAILED, now)
     ready_time = now + timedelta(seconds=policy.backoff_s(training.attempt_count))
-    after = _again(_keeping(training, now), cause, policy.max_attempts, now, ready_time)
+    after = _again(_keeping(training, allocations, now), cause, policy.max_attempts, now, ready_time)
     return Change(after.training, (*after.events, *_ends(after.training, ended)), ended)
 
 

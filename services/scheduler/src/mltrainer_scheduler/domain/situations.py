@@ -15,6 +15,7 @@ from mltrainer_scheduling.snapshot import Snapshot
 from mltrainer_scheduler.domain.cluster_state import ClusterState
 from mltrainer_scheduler.domain.columns import Account
 from mltrainer_scheduler.domain.free_capacity import Held, capacity_of, nodes_at, with_held
+from mltrainer_scheduler.domain.saved_work import saved_s
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Terms
 
 # Of an event: the most urgent that wait, and the nodes of the least urgent that execute.
@@ -154,8 +155,7 @@ def _jobs(state: ClusterState, chosen: Integers, shares: Integers, now_s: float,
 
     placed, interval_s = column("is_placed"), column("checkpoint_interval_s")
     run_s = np.where(placed, np.maximum(now_s - column("begin_s"), 0.0), 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        saved_s = np.where(interval_s > 0.0, np.floor(run_s / interval_s) * interval_s, 0.0)
+    kept_s = np.where(placed, saved_s(column("begin_s"), column("checkpoint_s"), now_s), 0.0)
     return JobTable(
         job_id=column("name"),
         submit_s=column("create_s"),
@@ -172,8 +172,8 @@ def _jobs(state: ClusterState, chosen: Integers, shares: Integers, now_s: float,
         # What keeps no checkpoints would lose everything: only a debt of its queue can cost it its place.
         preemptible=(interval_s > 0.0) & (column("preemption_count") < terms.max_preemptions),
         minimum_run_s=np.full(len(chosen), terms.minimum_run_s),
-        attained_s=column("attained_s") + saved_s,
-        unsaved_s=run_s - saved_s,
+        attained_s=column("attained_s") + kept_s,
+        unsaved_s=run_s - kept_s,
         restore_s=np.full(len(chosen), terms.restore_s),
         preemptions=column("preemption_count"),
         started_s=np.where(placed, column("begin_s"), nan),

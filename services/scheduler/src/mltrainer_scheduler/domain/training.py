@@ -100,6 +100,10 @@ class Allocation:
     """A reservation of capacity on one node, alive while its lease is.
 
     The allocations of a gang share attempt, token and lease; the attempt executes on the node of the first.
+
+    Attributes:
+        checkpoint_time: Until when the work of its attempt is known to be safe.
+        checkpoint_heard_time: When that was heard.
     """
 
     name: str
@@ -114,6 +118,8 @@ class Allocation:
     stage: str = ""
     progress: float = 0.0
     progress_revision: int = 0
+    checkpoint_time: datetime | None = None
+    checkpoint_heard_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,12 @@ def to_progress(
     if isinstance(message, trainer_events.AttemptStarted):
         return AttemptProgress(message.allocation, message.fencing_token, message.revision, "start")
     return AttemptProgress(
-        message.allocation, message.fencing_token, message.revision, message.stage, message.progress
+        message.allocation,
+        message.fencing_token,
+        message.revision,
+        message.stage,
+        message.progress,
+        to_time(message.checkpoint_time) if message.HasField("checkpoint_time") else None,
     )
 
 
