@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource
 from mltrainer_trainer.adapters.process_limits import limit_process
 from mltrainer_trainer.adapters.processes import tree_cpu_seconds
 from mltrainer_trainer.adapters.training_executor import ThreadTrainingExecutor
+from mltrainer_trainer.adapters.trial_workers import WorkerAccount
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
 from mltrainer_trainer.domain.plan import AttemptPlan
 from mltrainer_trainer.entrypoints.attempt_process import AttemptProcess, Lease, StageLog, StopSignals
@@ -116,7 +118,8 @@ class Peers:
 
 
 def _assemble(peers: Peers, lease: Lease, plan: AttemptPlan) -> AttemptProcess:
-    cancelled, stages = threading.Event(), StageLog()
+    cancelled, stages, account = threading.Event(), StageLog(), WorkerAccount()
+    stall_s = LimitSettings().stall_s
     code = code_identity(sources_file(peers.platform.data_directory))
     trainer = peers.channel("trainer")
     reports = RpcAttemptReports(AttemptReportServiceStub(trainer))
@@ -126,7 +129,16 @@ def _assemble(peers: Peers, lease: Lease, plan: AttemptPlan) -> AttemptProcess:
     recall = None if plan.recompute else make_recall(peers.platform, code, plan.identity.name)
     execute = ExecuteAttemptHandler(
         datasets=RpcDatasetSource(FeatureServiceStub(peers.channel("feature")), store),
-        execute=ThreadTrainingExecutor(stages, cancelled.is_set, journals.open, ledger.prior_trials, recall),
+        execute=ThreadTrainingExecutor(
+            stages,
+            cancelled.is_set,
+            journals.open,
+            ledger.prior_trials,
+            recall,
+            account,
+            # Before the attempt is ended for the same reason.
+            stall_s / 2,
+        ),
         upload=RpcArtifactUpload(
             RegistryServiceStub(peers.channel("registry")), make_seal(peers.platform, code.environment_digest)
         ),
@@ -143,8 +155,9 @@ def _assemble(peers: Peers, lease: Lease, plan: AttemptPlan) -> AttemptProcess:
         signals=_signals(),
         cancelled=cancelled,
         used_cpu_seconds=tree_cpu_seconds,
-        stall_s=LimitSettings().stall_s,
+        stall_s=stall_s,
         checkpoint=journals.checkpoint,
+        spent_cpu_seconds=lambda: time.process_time() + account.cpu_seconds(),
     )
 
 

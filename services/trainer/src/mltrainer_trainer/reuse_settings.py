@@ -1,6 +1,7 @@
 """Settings of what attempts take over from earlier ones."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from mltrainer_common.settings import PlatformSettings
@@ -35,6 +36,18 @@ class ReuseSettings(BaseSettings):
         return FileFitResults(self.folder or platform.data_directory / "trainer" / "fits")
 
 
+@dataclass(frozen=True, slots=True)
+class SampledAudit:
+    """Chooses what is audited by its name, other ones for another salt; workers are sent it."""
+
+    salt: str
+    fraction: float
+
+    def __call__(self, key: str) -> bool:
+        """Tells whether a recalled result is computed again."""
+        return is_sampled(self.salt, key, self.fraction)
+
+
 def make_recall(platform: PlatformSettings, code: CodeIdentity, salt: str) -> Recall | None:
     """Puts reuse together; None where it is switched off."""
     settings = ReuseSettings()
@@ -42,6 +55,5 @@ def make_recall(platform: PlatformSettings, code: CodeIdentity, salt: str) -> Re
         return None
     results = settings.results(platform)
     results.prune(settings.limit_bytes, time.time())
-    fraction = settings.audit_fraction
     context = {"code_digest": code.code_digest, "environment_digest": code.environment_digest}
-    return Recall(results, context, lambda key: is_sampled(salt, key, fraction), time.process_time)
+    return Recall(results, context, SampledAudit(salt, settings.audit_fraction), time.process_time)

@@ -5,7 +5,7 @@ import resource
 # From the signal that the budget is used up to the kernel's kill: time to report it.
 _CPU_MARGIN_S = 30
 # The interpreter and its libraries take this much before any model does.
-_LEAST_DATA_BYTES = 512 << 20
+LEAST_DATA_BYTES = 512 << 20
 
 
 def limit_process(*, cpu_seconds: float, memory_bytes: int, file_bytes: int) -> None:
@@ -17,11 +17,16 @@ def limit_process(*, cpu_seconds: float, memory_bytes: int, file_bytes: int) -> 
     if cpu_seconds > 0:
         soft = max(1, int(cpu_seconds + 0.999))
         _lower(resource.RLIMIT_CPU, soft, soft + _CPU_MARGIN_S)
-    if memory_bytes > 0:
-        data_bytes = max(memory_bytes, _LEAST_DATA_BYTES)
-        _lower(resource.RLIMIT_DATA, data_bytes, data_bytes)
+    limit_memory(memory_bytes)
     _lower(resource.RLIMIT_FSIZE, file_bytes, file_bytes)
     _lower(resource.RLIMIT_CORE, 0, 0)
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """Limits what this process may hold; zero leaves it unlimited."""
+    if memory_bytes > 0:
+        data_bytes = max(memory_bytes, LEAST_DATA_BYTES)
+        _lower(resource.RLIMIT_DATA, data_bytes, data_bytes)
 
 
 def _lower(kind: int, soft: int, hard: int) -> None:

@@ -5,7 +5,8 @@ import io
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import polars as pl
@@ -14,6 +15,14 @@ from mltrainer_models.canonical import canonical_digest
 
 from mltrainer_trainer.adapters.estimators import load_any_learner
 from mltrainer_trainer.adapters.journal import Journal, JournaledFits
+from mltrainer_trainer.adapters.process_limits import LEAST_DATA_BYTES
+from mltrainer_trainer.adapters.trial_workers import (
+    WorkerAccount,
+    WorkerHooks,
+    WorkerLimits,
+    open_workers,
+    worker_count,
+)
 from mltrainer_trainer.application.execute_attempt import Dataset, Outcome, Stages
 from mltrainer_trainer.domain.catalogue import Parameter, UnknownModelError, select_entries
 from mltrainer_trainer.domain.diagnostics import with_diagnostics
@@ -31,6 +40,7 @@ from mltrainer_trainer.domain.training_data import (
     load_training_data,
     to_microseconds,
 )
+from mltrainer_trainer.domain.trials import TrialBench, TrialWorkers
 from mltrainer_trainer.domain.verdict import PriorTrial
 from mltrainer_trainer.domain.walk_forward import EvaluationPlan
 from mltrainer_trainer.wire.outcome import to_outcome
@@ -43,17 +53,27 @@ _SHARES = {"trials": (0.05, 0.45), "folds": (0.5, 0.35), "paths": (0.85, 0.02), 
 
 @dataclass(frozen=True, slots=True)
 class ThreadTrainingExecutor:
-    """Executes `domain.training`; a journal takes what is finished and knows what was before."""
+    """Executes `domain.training`; a journal takes what is finished and knows what was before.
+
+    `account` knows what the workers use that several trials at a time are evaluated by; `stall_s` is how
+    long one of them may compute without using CPU time.
+    """
 
     stages: Stages
     is_cancelled: Callable[[], bool]
     journal: Callable[[AttemptPlan], Awaitable[Journal]]
     prior_trials: Callable[[AttemptPlan], Awaitable[tuple[PriorTrial, ...]]]
     recall: Recall | None = None
+    account: WorkerAccount = field(default_factory=WorkerAccount)
+    stall_s: float = 300.0
 
     async def __call__(self, plan: AttemptPlan, dataset: Dataset, content: bytes) -> Outcome:
         """Executes a plan on its data."""
-        execution = _Execution(self.stages, self.is_cancelled, await self.journal(plan), self.recall)
+        count = worker_count(plan.cpus, plan.memory_bytes, LEAST_DATA_BYTES)
+        limits = WorkerLimits(count, plan.memory_bytes // (count + 1), self.stall_s)
+        journal = await self.journal(plan)
+        workers = WorkerHooks(self.is_cancelled, journal, self.recall, self.account)
+        execution = _Execution(self.stages, journal, workers, limits)
         prior_trials = await self.prior_trials(plan)
         return await asyncio.to_thread(execution.execute, plan, dataset, content, prior_trials)
 
@@ -61,9 +81,9 @@ class ThreadTrainingExecutor:
 @dataclass(frozen=True, slots=True)
 class _Execution:
     stages: Stages
-    is_cancelled: Callable[[], bool]
     journal: Journal
-    recall: Recall | None
+    workers: WorkerHooks
+    limits: WorkerLimits
 
     def execute(
         self, plan: AttemptPlan, dataset: Dataset, content: bytes, prior_trials: tuple[PriorTrial, ...]
@@ -85,23 +105,30 @@ class _Execution:
             raise AttemptFailedError("OUT_OF_MEMORY", "the machine has too little memory for it") from error
         check_finite(outcome)
         outcome = with_diagnostics(outcome, data, plan.seed)
-        return to_outcome(outcome, time.process_time(), self.recall.meter if self.recall else None)
+        cpu_seconds = time.process_time() + self.workers.account.cpu_seconds()
+        return to_outcome(outcome, cpu_seconds, self.workers.recall.meter if self.workers.recall else None)
 
     def _load(self) -> LearnerFactory:
-        if self.recall is None:
+        recall = self.workers.recall
+        if recall is None:
             return load_any_learner
-        results = JournaledFits(self.journal, self.recall.results)
-        return recalling(load_any_learner, replace(self.recall, results=results))
+        results = JournaledFits(self.journal, recall.results)
+        return recalling(load_any_learner, replace(recall, results=results))
 
     def _hooks(self) -> Hooks:
-        charged = self.recall.charged_cpu_seconds if self.recall else time.process_time
+        recall, account = self.workers.recall, self.workers.account
+        charged = recall.charged_cpu_seconds if recall else time.process_time
         return Hooks(
             on_progress=self._on_progress,
-            is_cancelled=self.is_cancelled,
-            cpu_seconds=lambda: charged() + self.journal.charged_cpu_seconds,
+            is_cancelled=self.workers.is_cancelled,
+            cpu_seconds=lambda: charged() + self.journal.charged_cpu_seconds + account.charged_cpu_seconds,
             find_trial=self.journal.find_trial,
             keep_trial=self.journal.keep_trial,
+            open_workers=self._open_workers if self.limits.count > 1 else None,
         )
+
+    def _open_workers(self, bench: TrialBench) -> AbstractContextManager[TrialWorkers]:
+        return open_workers(bench, load_any_learner, self.limits, self.workers)
 
     def _on_progress(self, progress: Progress) -> None:
         begin, share = _SHARES.get(progress.stage, (0.0, 0.0))

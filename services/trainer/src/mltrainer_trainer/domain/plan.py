@@ -19,6 +19,7 @@ class AttemptPlan:
         recompute: Whether nothing is recalled that other trainings have computed.
         lease_s: How long it may execute from its start before it has heard from the trainer.
         memory_bytes: What it may hold; 0 means unlimited.
+        cpus: Cores that it may use.
         combinatorial_groups: Groups of dates for combinatorial folds; none where 0.
         combinatorial_test_groups: How many of them each fold tests.
         checkpoint_interval_s: How much work it may lose; 0 where only finished trials are kept.
@@ -46,6 +47,7 @@ class AttemptPlan:
     traceparent: str
     lease_s: float
     memory_bytes: int = 0
+    cpus: float = 1.0
     checkpoint_interval_s: float = 0.0
     recompute: bool = False
     combinatorial_groups: int = 0

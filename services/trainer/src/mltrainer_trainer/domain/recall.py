@@ -61,6 +61,15 @@ class ReuseMeter:
     mismatched: int = 0
     saved_cpu_seconds: float = 0.0
 
+    def add(self, other: "ReuseMeter") -> None:
+        """Counts what another process has counted."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+    def since(self, earlier: "ReuseMeter") -> "ReuseMeter":
+        """Returns what has been counted since."""
+        return ReuseMeter(*(getattr(self, it.name) - getattr(earlier, it.name) for it in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Recall:

@@ -1,9 +1,10 @@
 """What a search is made of: candidates, trials, and how a training talks to what started it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from mltrainer_trainer.domain.panel_fits import PanelFit, Settings
 from mltrainer_trainer.domain.readings import READINGS
 from mltrainer_trainer.domain.training_data import Rows, TrainingData
 from mltrainer_trainer.domain.walk_forward import Fold
+
+if TYPE_CHECKING:
+    from mltrainer_trainer.domain.trials import TrialBench, TrialWorkers
 
 TRAINING_BARS = "training_bars"
 """A parameter of every searched model: how many of the latest dates it is fitted on; all where 0."""
@@ -50,6 +54,9 @@ class TrialFailure(StrEnum):
     DIVERGED = "DIVERGED"
     CLASS_MISSING = "CLASS_MISSING"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    DIED = "DIED"
+    STALLED = "STALLED"
+    OUT_OF_BUDGET = "OUT_OF_BUDGET"
 
 
 class SkipReason(StrEnum):
@@ -132,8 +139,9 @@ class Hooks:
         is_cancelled: Asked at each step.
         cpu_seconds: Reads the CPU time used so far, with that of what was recalled or found.
         find_trial: Finds a finished trial by its configuration digest.
-        keep_trial: Told every trial once, pruned, failed and found ones too, in order of their number and
-            before the next one begins.
+        keep_trial: Told every trial once, pruned, failed and found ones too, when it ends; one by one, that
+            is in order of their number and before the next one begins.
+        open_workers: Where trials are evaluated; in this process where it is None.
     """
 
     on_progress: Callable[[Progress], None] = field(default=lambda _progress: None)
@@ -141,6 +149,7 @@ class Hooks:
     cpu_seconds: Callable[[], float] = field(default=lambda: 0.0)
     find_trial: Callable[[str], Trial | None] = field(default=lambda _digest: None)
     keep_trial: Callable[[Trial], None] = field(default=lambda _trial: None)
+    open_workers: "Callable[[TrialBench], AbstractContextManager[TrialWorkers]] | None" = None
 
     def report(
         self, stage: str, done: int, total: int, detail: str, best_objective: float | None = None

@@ -8,10 +8,9 @@ import numpy as np
 from mltrainer_models import canonical_digest
 
 from mltrainer_trainer.domain.catalogue import CatalogueEntry, Choice, CostClass, Parameters
-from mltrainer_trainer.domain.cpu_budget import EXPECTED_S, MARGIN, Reserve, SearchBudget
-from mltrainer_trainer.domain.losses_by_month import is_beaten, monthly_losses
-from mltrainer_trainer.domain.metrics import OutOfSample, joined
-from mltrainer_trainer.domain.objectives import score
+from mltrainer_trainer.domain.cpu_budget import EXPECTED_S, Reserve, SearchBudget
+from mltrainer_trainer.domain.losses_by_month import is_beaten
+from mltrainer_trainer.domain.metrics import OutOfSample
 from mltrainer_trainer.domain.sampling import Observation, Sampler
 from mltrainer_trainer.domain.search import (
     TRAINING_BARS,
@@ -20,23 +19,50 @@ from mltrainer_trainer.domain.search import (
     SkippedModel,
     SkipReason,
     Trial,
-    TrialFailedError,
     TrialState,
 )
 from mltrainer_trainer.domain.training_data import Integers, TrainingData
+from mltrainer_trainer.domain.trials import (
+    TOO_LITTLE_LEFT,
+    TrialBench,
+    TrialTask,
+    TrialWorkers,
+    months_of,
+    one_by_one,
+)
 from mltrainer_trainer.domain.walk_forward import Fold
 
 # Markets change: learners are also fitted on the latest half of the dates, where that is as many as this.
 _FEWEST_RECENT_BARS = 1_000
 _SEARCHED_LEARNERS = 4
 _MOST_REPEATS = 20
-_TOO_LITTLE_LEFT = "it would leave too little to test what was tried before"
+GENERATION_TRIALS = 4
+"""Configurations that are drawn from the same observations, so that as many workers can evaluate them."""
 _DRAWING_COST = {
     CostClass.TRIVIAL: 1,
     CostClass.CHEAP: 1,
     CostClass.MODERATE: 2,
     CostClass.EXPENSIVE: 8,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A configuration that may be evaluated; without a reserve, one that may be needed whatever it takes."""
+
+    candidate: Candidate
+    parameters: Parameters
+    reserve: Reserve | None
+    is_default: bool
+    expected_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What a trial that goes on may still take."""
+
+    claim_s: float
+    is_baseline: bool
 
 
 @dataclass(slots=True)
@@ -60,43 +86,132 @@ class Study:
     results: dict[str, list[OutOfSample]] = field(default_factory=dict)
     _started_s: float = 0.0
     _draws: dict[str, int] = field(default_factory=dict)
+    _repeats: int = 0
 
     def execute(self, budget: SearchBudget) -> None:
         """Fills `trials`, `skipped`, and `results`, the out-of-fold predictions by configuration digest."""
         self._started_s = self.hooks.cpu_seconds()
-        self._try_defaults(budget)
-        self._try_recent(budget)
-        repeats, reserve = 0, Reserve(budget, _SEARCHED_LEARNERS)
-        while len(self.trials) < budget.max_trials and repeats < _MOST_REPEATS:
-            drawn = self._draw()
-            if drawn is None or not self._fits_in(reserve, self._expected_cpu(drawn[0])):
-                break
-            if self._digest(drawn[0].entry, drawn[1]) in {it.configuration_digest for it in self.trials}:
-                repeats += 1
-                continue
-            self._report(drawn[0], budget)
-            self.add(self._evaluate(*drawn, reserve, is_default=False))
+        bench = TrialBench(
+            self.candidates, self.data, self.folds, self.seed, self.guard, self.hooks.cpu_seconds
+        )
+        with (self.hooks.open_workers or one_by_one)(bench) as workers:
+            self._try_defaults(budget, workers)
+            self._try_recent(budget, workers)
+            while (room := budget.max_trials - len(self.trials)) > 0:
+                drawn = self._draw_generation(min(room, GENERATION_TRIALS), budget)
+                if not drawn or self._evaluate(drawn, budget, workers):
+                    break
 
-    def _try_defaults(self, budget: SearchBudget) -> None:
-        for candidate in sorted(self.candidates, key=_default_order):
-            self._report(candidate, budget)
-            needed = candidate.entry.is_baseline or not self.ranking(baselines=False)
-            reserve = None if needed else Reserve(budget)
-            fits = self._fits_in(reserve, self._expected_cpu(candidate))
-            if fits:
-                self.add(self._evaluate(candidate, candidate.entry.defaults, reserve, is_default=True))
-            if not fits or self.trials[-1].detail == _TOO_LITTLE_LEFT:
-                skipped = SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, _TOO_LITTLE_LEFT)
+    def _try_defaults(self, budget: SearchBudget, workers: TrialWorkers) -> None:
+        ordered = sorted(self.candidates, key=_default_order)
+        drafts = [_Draft(it, it.entry.defaults, None, is_default=True) for it in ordered]
+        given_up = {it.candidate.entry.id for it in self._evaluate(drafts, budget, workers)}
+        given_up |= {it.catalogue_id for it in self.trials if it.detail == TOO_LITTLE_LEFT}
+        for candidate in ordered:
+            if candidate.entry.id in given_up:
+                skipped = SkippedModel(candidate.entry.id, SkipReason.BUDGET_EXHAUSTED, TOO_LITTLE_LEFT)
                 self.skipped.append(skipped)
 
-    def _try_recent(self, budget: SearchBudget) -> None:
+    def _try_recent(self, budget: SearchBudget, workers: TrialWorkers) -> None:
         bars = self._recent_bars()
+        drafts = []
         for trial in self.ranking(baselines=False)[:_SEARCHED_LEARNERS] if bars else ():
             candidate = self.candidate(trial.catalogue_id)
-            if self._fits_in(Reserve(budget), trial.cpu_seconds / 2):
-                self._report(candidate, budget)
-                recent = {**candidate.entry.defaults, TRAINING_BARS: bars}
-                self.add(self._evaluate(candidate, recent, Reserve(budget), is_default=True))
+            recent = {**candidate.entry.defaults, TRAINING_BARS: bars}
+            expected_s = trial.cpu_seconds / 2
+            drafts.append(_Draft(candidate, recent, Reserve(budget), is_default=True, expected_s=expected_s))
+        self._evaluate(drafts, budget, workers)
+
+    def _draw_generation(self, size: int, budget: SearchBudget) -> "list[_Draft]":
+        """Draws so many configurations, none of them known, from what was seen before all of them."""
+        reserve = Reserve(budget, _SEARCHED_LEARNERS)
+        known = {it.configuration_digest for it in self.trials}
+        drafts: list[_Draft] = []
+        while len(drafts) < size and self._repeats < _MOST_REPEATS:
+            drawn = self._draw()
+            if drawn is None:
+                break
+            digest = self._digest(drawn[0].entry, drawn[1])
+            if digest in known:
+                self._repeats += 1
+                continue
+            known.add(digest)
+            drafts.append(_Draft(*drawn, reserve, is_default=False))
+        return drafts
+
+    def _evaluate(
+        self, drafts: "Sequence[_Draft]", budget: SearchBudget, workers: TrialWorkers
+    ) -> "list[_Draft]":
+        """Evaluates a generation and returns what the budget did not allow.
+
+        None of it looks at what another one came out as, so it comes out the same however many are evaluated
+        at a time; only what the budget allows depends on what was spent when.
+        """
+        incumbents = {it.candidate.entry.id: self.best(it.candidate.entry.id) for it in drafts}
+        begun: dict[str, _Begun] = {}
+        refused: list[_Draft] = []
+        for draft in drafts:
+            while len(begun) >= workers.count:
+                self._take(begun, workers)
+            self._report(draft.candidate, budget, len(begun))
+            while (allowance_s := self._allowance(draft, budget, begun, workers)) is None and begun:
+                self._take(begun, workers)
+            if allowance_s is None:
+                refused.append(draft)
+                if not draft.is_default:
+                    break
+                continue
+            incumbent = None if draft.is_default else incumbents[draft.candidate.entry.id]
+            self._begin(draft, incumbent, allowance_s, begun, workers)
+        while begun:
+            self._take(begun, workers)
+        return refused
+
+    def _begin(
+        self,
+        draft: "_Draft",
+        incumbent: Trial | None,
+        allowance_s: float,
+        begun: "dict[str, _Begun]",
+        workers: TrialWorkers,
+    ) -> None:
+        entry, number = draft.candidate.entry, len(self.trials) + len(begun) + 1
+        digest = self._digest(entry, draft.parameters)
+        found = self.hooks.find_trial(digest)
+        if found is not None:
+            self.add(replace(found, number=number))
+            return
+        losses = incumbent.monthly_losses if incumbent is not None else None
+        task = TrialTask(number, entry.id, draft.parameters, digest, draft.is_default, allowance_s, losses)
+        workers.begin(task)
+        claim_s = allowance_s if allowance_s < inf else self._expected_cpu(draft)
+        begun[digest] = _Begun(claim_s, is_baseline=entry.is_baseline)
+
+    def _take(self, begun: "dict[str, _Begun]", workers: TrialWorkers) -> None:
+        evaluated = workers.take()
+        digest = evaluated.trial.configuration_digest
+        del begun[digest]
+        if evaluated.parts:
+            self.results[digest] = list(evaluated.parts)
+        self.add(evaluated.trial)
+
+    def _allowance(
+        self, draft: "_Draft", budget: SearchBudget, begun: "dict[str, _Begun]", workers: TrialWorkers
+    ) -> float | None:
+        """Says how much CPU time a trial may take; None where that would be too little.
+
+        What is free is shared by the workers that are, so that what all of them may take is never more.
+        """
+        reserve = draft.reserve or Reserve(budget)
+        is_alone = not self.ranking(baselines=False) and all(it.is_baseline for it in begun.values())
+        if draft.reserve is None and (draft.candidate.entry.is_baseline or is_alone):
+            return inf
+        left_s = self._left_s(reserve) - sum(it.claim_s for it in begun.values())
+        share_s = left_s / (workers.count - len(begun))
+        expected_s = self._expected_cpu(draft)
+        if expected_s <= share_s:
+            return share_s
+        return left_s if not begun and expected_s <= left_s else None
 
     def _recent_bars(self) -> int:
         """Counts the latest half of the dates before validation; 0 where that is too few to fit on alone."""
@@ -110,6 +225,7 @@ class Study:
     def add(self, trial: Trial) -> None:
         """Enters a trial."""
         self.trials.append(trial)
+        self.trials.sort(key=lambda it: it.number)
         self.hooks.keep_trial(trial)
 
     def candidate(self, catalogue_id: str) -> Candidate:
@@ -151,27 +267,27 @@ class Study:
         chosen_s = budget.choosing_s(sum(self.fit_cpu_seconds(it) for it in chosen))
         return chosen_s + budget.testing_s(baselines) + budget.closing_s
 
-    def _report(self, candidate: Candidate, budget: SearchBudget) -> None:
+    def _report(self, candidate: Candidate, budget: SearchBudget, begun: int) -> None:
         finite = [it.objective for it in self.trials if _is_complete(it)]
-        total = max(budget.max_trials, len(self.candidates), len(self.trials) + 1)
+        total = max(budget.max_trials, len(self.candidates), len(self.trials) + begun + 1)
         self.hooks.report("trials", len(self.trials), total, candidate.entry.id, min(finite, default=None))
 
-    def _fits_in(self, reserve: Reserve | None, expected_s: float) -> bool:
-        """Tells whether the reserve is left after so much more; always where none is asked for."""
-        if reserve is None:
-            return True
+    def _left_s(self, reserve: Reserve) -> float:
+        """Says how much CPU time may be spent so that the reserve is left."""
         best = self.ranking(baselines=False)[: reserve.learners]
         kept = [it for one in best for it in self.champions(one.catalogue_id)]
         reserved_s = self.reserved_cpu_seconds(reserve.budget, kept)
-        return self.spent_cpu_seconds() + expected_s + reserved_s <= reserve.budget.cpu_seconds
+        return reserve.budget.cpu_seconds - self.spent_cpu_seconds() - reserved_s
 
-    def _expected_cpu(self, candidate: Candidate) -> float:
-        known = self.best(candidate.entry.id)
+    def _expected_cpu(self, draft: "_Draft") -> float:
+        if draft.expected_s is not None:
+            return draft.expected_s
+        entry = draft.candidate.entry
+        known = self.best(entry.id)
         if known is not None:
             return known.cpu_seconds
         rows = sum(len(fold.train) for fold in self.folds)
-        size = rows / 1e5 * len(self.data.feature_names) / 40
-        return EXPECTED_S[candidate.entry.cost_class] * size
+        return EXPECTED_S[entry.cost_class] * rows / 1e5 * len(self.data.feature_names) / 40
 
     def _draw(self) -> tuple[Candidate, Parameters] | None:
         ranked = [self.candidate(it.catalogue_id) for it in self.ranking(baselines=False)]
@@ -202,76 +318,9 @@ class Study:
             drawn.pop(TRAINING_BARS, None)
         return {**entry.defaults, **drawn}
 
-    def _evaluate(
-        self, candidate: Candidate, parameters: Parameters, reserve: Reserve | None, *, is_default: bool
-    ) -> Trial:
-        """Evaluates a configuration, on fewer folds where it is behind or its further ones cost too much."""
-        digest, number = self._digest(candidate.entry, parameters), len(self.trials) + 1
-        found = self.hooks.find_trial(digest)
-        if found is not None:
-            return replace(found, number=number)
-        started = self.hooks.cpu_seconds()
-        parts: list[OutOfSample] = []
-        state, detail = TrialState.COMPLETE, ""
-        try:
-            if is_default:
-                self.guard(candidate)
-            fitting = self.hooks.cpu_seconds()
-            for fold in self.folds:
-                parts.append(candidate.test(self.data, fold, parameters, self.seed))
-                fit_s = (self.hooks.cpu_seconds() - fitting) / len(parts)
-                detail = self._why_stopped(candidate, parts, fit_s, reserve, is_default=is_default)
-                if detail:
-                    state = TrialState.PRUNED
-                    break
-        except TrialFailedError as error:
-            state, detail = TrialState.FAILED, f"{error.reason}: {error.detail}"
-        if state is TrialState.COMPLETE:
-            self.results[digest] = parts
-        trial = Trial(
-            number, candidate.entry.id, dict(parameters), self.seed, inf, {}, 0.0, digest, state, detail
-        )
-        scored = self._scored(trial, parts)
-        return replace(scored, cpu_seconds=self.hooks.cpu_seconds() - started)
-
-    def _why_stopped(
-        self,
-        candidate: Candidate,
-        parts: list[OutOfSample],
-        fit_s: float,
-        reserve: Reserve | None,
-        *,
-        is_default: bool,
-    ) -> str:
-        """Says why a trial ends after some of its folds; nothing where it goes on."""
-        left = len(self.folds) - len(parts)
-        if not is_default and self._is_behind(candidate, parts):
-            return f"behind after {len(parts)} of {len(self.folds)} folds"
-        if left and not self._fits_in(reserve, MARGIN * left * fit_s):
-            return _TOO_LITTLE_LEFT
-        return ""
-
-    def _scored(self, trial: Trial, parts: list[OutOfSample]) -> Trial:
-        if trial.state is TrialState.FAILED:
-            return trial
-        result = joined(parts)
-        return replace(
-            trial,
-            objective=float(result.losses.mean()),
-            metrics=score(result, self.data.target, self.data.horizon_bars),
-            monthly_losses=monthly_losses(self.months(), result),
-        )
-
-    def _is_behind(self, candidate: Candidate, parts: list[OutOfSample]) -> bool:
-        incumbent = self.best(candidate.entry.id)
-        if incumbent is None or len(parts) == len(self.folds):
-            return False
-        return is_beaten(monthly_losses(self.months(), joined(parts)), incumbent.monthly_losses)
-
     def months(self) -> Integers:
         """Returns the month of each date, counted from January 1970."""
-        times = np.unique(self.data.event_time).astype("datetime64[us]")
-        return np.asarray(times.astype("datetime64[M]").astype(np.int64))
+        return months_of(self.data)
 
     def _digest(self, entry: CatalogueEntry, parameters: Parameters) -> str:
         return canonical_digest(

@@ -109,6 +109,7 @@ class AttemptProcess:
     Attributes:
         cancelled: Tells the computing thread, which cannot be interrupted, to stop at its next step.
         used_cpu_seconds: Reads the CPU time of the process and its children.
+        spent_cpu_seconds: Reads what counts against the budget; asked often.
         stall_s: So long it may compute without using CPU time.
         checkpoint: Makes safe what is finished.
     """
@@ -122,6 +123,7 @@ class AttemptProcess:
     used_cpu_seconds: Callable[[], float] = time.process_time
     stall_s: float = 600.0
     checkpoint: Callable[[], None] = lambda: None
+    spent_cpu_seconds: Callable[[], float] = time.process_time
 
     async def run(self, plan: AttemptPlan) -> int:
         """Returns the exit code of the process."""
@@ -140,7 +142,7 @@ class AttemptProcess:
             attempt=plan.identity.name,
             exit_code=ending.exit_code,
             reason=ending.failure.reason if ending.failure else "",
-            cpu_seconds=round(time.process_time(), 3),
+            cpu_seconds=round(self.spent_cpu_seconds(), 3),
         )
         return ending.exit_code
 
@@ -206,7 +208,7 @@ class AttemptProcess:
     async def _watch_budget(self, plan: AttemptPlan) -> Ending:
         budget_s = plan.cpu_seconds or math.inf
         # The kernel counts whole seconds; its signal also comes when this loop does not get to look.
-        while time.process_time() < budget_s and not self.signals.budget_used.is_set():  # noqa: ASYNC110 - CPU time raises no event
+        while self.spent_cpu_seconds() < budget_s and not self.signals.budget_used.is_set():  # noqa: ASYNC110 - CPU time raises no event
             await asyncio.sleep(_BUDGET_CHECK_S)
         message = f"the budget of {plan.cpu_seconds:g} CPU seconds is used up: raise it"
         return Ending(FAILED_EXIT_CODE, Failure("BUDGET_EXCEEDED", message, retryable=False))

@@ -62,5 +62,6 @@ def decode_order(content: bytes) -> AttemptPlan:
         lease_s=order.lease_s,
         recompute=spec.recompute,
         memory_bytes=spec.resources.memory_bytes,
+        cpus=spec.resources.cpus or 1.0,
         checkpoint_interval_s=spec.resources.checkpoint_interval_s,
     )
