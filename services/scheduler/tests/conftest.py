@@ -35,6 +35,7 @@ from mltrainer_scheduler.application.record_progress import AttemptProgress, Rec
 from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHandler
 from mltrainer_scheduler.application.replicate import ReplicateHandler
 from mltrainer_scheduler.application.resolve_training import KeyResolver
+from mltrainer_scheduler.application.watch_spot import WatchSpotHandler
 from mltrainer_scheduler.bootstrap import planning_policy
 from mltrainer_scheduler.domain.catalogue import CatalogueEntry, Knowledge, TrainerRelease, ViewVersion
 from mltrainer_scheduler.domain.cluster import Capacity, NodeReport, demand_of, offered
@@ -49,6 +50,7 @@ from mltrainer_scheduler.domain.specification import (
     TargetKind,
     TrainingSpec,
 )
+from mltrainer_scheduler.domain.spot_history import Pool, SpotRun
 from mltrainer_scheduler.domain.training import (
     Allocation,
     Computation,
@@ -96,6 +98,7 @@ class Store:
     changes: dict[str, int] = field(default_factory=dict)
     queues: tuple[Queue, ...] = ()
     past: dict[str, PastUse] = field(default_factory=dict)
+    spot_runs: dict[tuple[Pool, datetime], SpotRun] = field(default_factory=dict)
     durations: list[Duration] = field(default_factory=list)
     knowledge: int = 0
     leader: tuple[str, datetime] | None = None
@@ -314,6 +317,18 @@ class InMemoryPlanningRepository:
         mine = sorted((item for item in living if item.training == training.name), key=lambda item: item.name)
         return fact_of(training, mine)
 
+    async def spot_runs(self, pools: Collection[Pool]) -> list[SpotRun]:
+        runs = sorted(self._store.spot_runs.values(), key=lambda run: run.begin_time)
+        return [run for run in runs if run.pool in pools]
+
+    async def last_spot_runs(self) -> list[SpotRun]:
+        runs = sorted(self._store.spot_runs.values(), key=lambda run: run.begin_time)
+        return list({run.pool: run for run in runs}.values())
+
+    async def keep_spot_runs(self, runs: Sequence[SpotRun], since: datetime) -> None:
+        kept = {key: run for key, run in self._store.spot_runs.items() if run.end_time >= since}
+        self._store.spot_runs = kept | {(run.pool, run.begin_time): run for run in runs}
+
     async def checkpoints_s(self, heard_since: datetime) -> dict[str, float]:
         return {
             item.training: item.checkpoint_time.timestamp()
@@ -497,6 +512,7 @@ class Scheduler:
         )
         self.replicate = ReplicateHandler(uow, self.clock)
         self.browse = BrowseHandler(uow)
+        self.watch_spot = WatchSpotHandler(uow, self.clock, self.planner)
         self._counter = 0
 
     async def saved(self, request: str, after_s: float | None, revision: int = 2, token: int = 1) -> None:

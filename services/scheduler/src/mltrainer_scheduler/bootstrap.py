@@ -38,8 +38,10 @@ from mltrainer_scheduler.application.record_progress import RecordProgressHandle
 from mltrainer_scheduler.application.renew_allocations import RenewAllocationsHandler
 from mltrainer_scheduler.application.replicate import ReplicateHandler
 from mltrainer_scheduler.application.resolve_training import KeyResolver
+from mltrainer_scheduler.application.watch_spot import WatchSpotHandler
 from mltrainer_scheduler.domain.keys import BarCalendar
 from mltrainer_scheduler.domain.reuse import AuditPolicy
+from mltrainer_scheduler.domain.spot_history import TICK
 from mltrainer_scheduler.domain.training import SchedulingPolicy, Terms
 from mltrainer_scheduler.entrypoints.events import (
     EventHandlers,
@@ -51,7 +53,14 @@ from mltrainer_scheduler.entrypoints.events import (
 )
 from mltrainer_scheduler.entrypoints.grpc_api import SchedulerApi, UseCases
 from mltrainer_scheduler.entrypoints.instruments import SchedulerInstruments
-from mltrainer_scheduler.entrypoints.loops import LeaderLoop, Leadership, LeaseLoop, PlacementLoop, Wake
+from mltrainer_scheduler.entrypoints.loops import (
+    LeaderLoop,
+    Leadership,
+    LeaseLoop,
+    PlacementLoop,
+    SpotLoop,
+    Wake,
+)
 from mltrainer_scheduler.settings import SchedulerSettings
 from mltrainer_scheduler.wire.errors import to_rpc_error
 from mltrainer_scheduler.wire.events import PUBLISHED, to_message
@@ -92,6 +101,7 @@ async def assemble(
             "leader": scheduler.leader_loop().run,
             "placement": scheduler.placement_loop().run,
             "leases": scheduler.lease_loop().run,
+            "spot": scheduler.spot_loop().run,
         },
     )
 
@@ -170,6 +180,10 @@ class _Scheduler:
         length_s = self._settings.leader_lease_s
         lead = LeadHandler(self._unit_of_work, self._clock, self._holder, length_s)
         return LeaderLoop(lead, self._leadership, length_s / 3.0)
+
+    def spot_loop(self) -> SpotLoop:
+        watch = WatchSpotHandler(self._unit_of_work, self._clock, self._planner)
+        return SpotLoop(watch, self._leadership, TICK.total_seconds())
 
     def lease_loop(self) -> LeaseLoop:
         lapse = LapseLeasesHandler(self._unit_of_work, self._clock, self._policy)

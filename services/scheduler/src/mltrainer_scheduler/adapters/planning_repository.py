@@ -12,6 +12,7 @@ from mltrainer_scheduling.quotas import Queue
 from sqlalchemy import bindparam, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mltrainer_scheduler.adapters import spot_repository
 from mltrainer_scheduler.adapters.changes import ChangeCounter
 from mltrainer_scheduler.adapters.rows import to_fact, to_node
 from mltrainer_scheduler.adapters.tables import (
@@ -34,6 +35,7 @@ from mltrainer_scheduler.domain.facts import (
     learned_count,
 )
 from mltrainer_scheduler.domain.saved_work import last_checkpoint_s
+from mltrainer_scheduler.domain.spot_history import Pool, SpotRun
 from mltrainer_scheduler.domain.training import TrainingState
 
 _LEADER = "scheduler"
@@ -203,6 +205,18 @@ class SqlPlanningRepository:
         await self._connection.execute(_ADD_DURATION, values)
         self._changes.written.durations.append(taken)
         self._changes.written.duration_count = int(number)
+
+    async def last_spot_runs(self) -> list[SpotRun]:
+        """Returns the last run of each spot pool."""
+        return await spot_repository.last_spot_runs(self._connection)
+
+    async def spot_runs(self, pools: Collection[Pool]) -> list[SpotRun]:
+        """Returns what was seen of spot pools, oldest first."""
+        return await spot_repository.spot_runs(self._connection, pools)
+
+    async def keep_spot_runs(self, runs: Sequence[SpotRun], since: datetime) -> None:
+        """Adds runs or makes them longer; forgets those that ended before, and of too many the oldest."""
+        await spot_repository.keep_spot_runs(self._connection, runs, since)
 
     async def lead(self, holder: str, now: datetime, length_s: float) -> bool:
         """Makes a process the leader for a time, or keeps it so, unless another is."""

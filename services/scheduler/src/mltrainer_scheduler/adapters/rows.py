@@ -21,11 +21,11 @@ def training_row(training: Training) -> dict[str, Any]:
     demand = demand_of("", spec.resources) if is_valid else Demand("", Capacity())
     return changing_columns(training) | {
         "name": training.name,
-        "request_id": _storable(training.request_id) or None,
-        "study": _storable(spec.study),
-        "propose_alias": _storable(spec.propose_alias),
+        "request_id": storable(training.request_id) or None,
+        "study": storable(spec.study),
+        "propose_alias": storable(spec.propose_alias),
         "spec": from_spec(spec).SerializeToString(),
-        "queue": _storable(spec.queue),
+        "queue": storable(spec.queue),
         "priority": spec.priority,
         "cpu_millis": demand.worker.cpu_millis,
         "memory_bytes": demand.worker.memory_bytes,
@@ -50,8 +50,8 @@ def changing_columns(training: Training) -> dict[str, Any]:
         "duplicate_of": training.duplicate_of,
         "attempt_count": training.attempt_count,
         "fencing_token": training.fencing_token,
-        "reason": _storable(training.reason),
-        "message": _storable(training.message),
+        "reason": storable(training.reason),
+        "message": storable(training.message),
         "violations": [[item.field, item.description] for item in training.violations],
         "manifest_digest": training.manifest_digest,
         "verdict": training.verdict,
@@ -136,7 +136,7 @@ def allocation_row(allocation: Allocation) -> dict[str, Any]:
         "start_time": allocation.start_time,
         "end_time": allocation.end_time,
         "end_reason": allocation.end_reason,
-        "stage": _storable(allocation.stage),
+        "stage": storable(allocation.stage),
         "progress": allocation.progress,
         "progress_revision": allocation.progress_revision,
         "checkpoint_time": allocation.checkpoint_time,
@@ -168,14 +168,14 @@ def to_allocation(row: Any) -> Allocation:
 def node_row(node: NodeReport) -> dict[str, Any]:
     """Writes what a node said."""
     return {
-        "name": _storable(node.name),
+        "name": storable(node.name),
         "cpu_millis": node.total.cpu_millis,
         "memory_bytes": node.total.memory_bytes,
         "gpu_millis": node.total.gpu_millis,
-        "gpu_type": _storable(node.gpu_type),
+        "gpu_type": storable(node.gpu_type),
         "schedulable": node.schedulable,
         "spot": node.spot,
-        "zone": _storable(node.zone),
+        "zone": storable(node.zone),
         "revision": node.revision,
         "seen_time": node.seen_time,
     }
@@ -195,6 +195,6 @@ def to_node(row: Any) -> NodeReport:
     )
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replaces the one character that PostgreSQL cannot store."""
     return text.replace("\x00", "\ufffd")

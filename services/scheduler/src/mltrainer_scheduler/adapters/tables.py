@@ -163,6 +163,16 @@ duration = Table(
     Column("wall_s", Float),
     Column("submit_s", Float),
 )
+# Of each pool the last runs in which every look found the same.
+spot_run = Table(
+    "spot_run",
+    _metadata,
+    Column("zone", String, primary_key=True),
+    Column("gpu_type", String, primary_key=True),
+    Column("begin_time", UtcDateTime, primary_key=True),
+    Column("end_time", UtcDateTime),
+    Column("available", Boolean),
+)
 leader = Table(
     "leader",
     _metadata,

@@ -14,6 +14,7 @@ from mltrainer_scheduler.domain.cluster import Capacity, NodeReport
 from mltrainer_scheduler.domain.events import SchedulerEvent
 from mltrainer_scheduler.domain.facts import Delta, Duration
 from mltrainer_scheduler.domain.keys import KeyedInputs
+from mltrainer_scheduler.domain.spot_history import Pool, SpotRun
 from mltrainer_scheduler.domain.training import (
     Allocation,
     Computation,
@@ -241,6 +242,18 @@ class PlanningRepository(Protocol):
 
     async def add_duration(self, taken: Duration) -> None:
         """Remembers how long a training took."""
+        ...
+
+    async def last_spot_runs(self) -> list[SpotRun]:
+        """Returns the last run of each spot pool."""
+        ...
+
+    async def spot_runs(self, pools: Collection[Pool]) -> list[SpotRun]:
+        """Returns what was seen of spot pools, oldest first."""
+        ...
+
+    async def keep_spot_runs(self, runs: Sequence[SpotRun], since: datetime) -> None:
+        """Adds runs or makes them longer; forgets those that ended before, and of too many the oldest."""
         ...
 
     async def lead(self, holder: str, now: datetime, length_s: float) -> bool:

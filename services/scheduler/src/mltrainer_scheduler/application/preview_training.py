@@ -18,6 +18,7 @@ from mltrainer_scheduler.domain.keys import BarCalendar, key_of
 from mltrainer_scheduler.domain.prices import PriceList
 from mltrainer_scheduler.domain.reasons import sentence
 from mltrainer_scheduler.domain.specification import FieldViolation, TrainingSpec, with_defaults
+from mltrainer_scheduler.domain.spot_history import Pool, scarcest, told
 from mltrainer_scheduler.domain.training import ComputationId, Share, Terms
 from mltrainer_scheduler.domain.validation import validate
 
@@ -134,9 +135,16 @@ class PreviewTrainingHandler:
             return preview
         work_s = max((length.early_s + length.late_s) / 2.0, 1.0)
         job = SpotJob(work_s, (deadline - now).total_seconds(), Terms().restore_s)
-        found = await asyncio.to_thread(assess, job, prices, AvailabilityHistory())
-        risk = f"with interruptions {found.miss_risk:.0%} of forecasts miss its deadline"
+        history = await self._seen_of_spot(preview.shares)
+        found = await asyncio.to_thread(assess, job, prices, history)
+        risk = f"with interruptions {found.miss_risk:.0%} of forecasts miss its deadline ({told(history)})"
         return replace(preview, message=f"{preview.message}; {risk}", expected_cost_usd=found.expected_usd)
+
+    async def _seen_of_spot(self, shares: tuple[Share, ...]) -> AvailabilityHistory:
+        nodes = [self.planner.state.nodes[share.node] for share in shares]
+        pools = {Pool(node.zone, node.gpu_type) for node in nodes}
+        async with self.unit_of_work.view() as view:
+            return scarcest(await view.planning.spot_runs(pools), pools)
 
     def _price(
         self, demand: Demand, shares: tuple[Share, ...], *, is_spot: bool | None = None

@@ -13,6 +13,7 @@ from mltrainer_common.database import DatabaseConflictError, DatabaseUnavailable
 from mltrainer_scheduler.application.lapse_leases import LapseLeasesHandler
 from mltrainer_scheduler.application.lead import LeadHandler
 from mltrainer_scheduler.application.place_trainings import PassResult, PlaceTrainingsHandler
+from mltrainer_scheduler.application.watch_spot import WatchSpotHandler
 from mltrainer_scheduler.entrypoints.instruments import SchedulerInstruments
 
 _log = structlog.get_logger()
@@ -103,6 +104,24 @@ class PlacementLoop:
                 _log.info("training_preempted", training=training.name, reason=training.reason)
             if not done.try_again:
                 await self.wake.wait(self.interval_s)
+
+
+@dataclass(frozen=True, slots=True)
+class SpotLoop:
+    """Watches spot machines while this process leads."""
+
+    watch: WatchSpotHandler
+    leadership: Leadership
+    interval_s: float
+
+    async def run(self) -> None:
+        """Runs until cancelled; survives outages of the database."""
+        while True:
+            await self.leadership.wait()
+            changed = await _attempted(self.watch, 0)
+            if changed:
+                _log.info("spot_availability_changed", pools=changed)
+            await asyncio.sleep(self.interval_s)
 
 
 @dataclass(frozen=True, slots=True)
