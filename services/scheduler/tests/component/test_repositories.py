@@ -20,6 +20,7 @@ from mltrainer_scheduler.domain.specification import (
     TrainingSpec,
     with_defaults,
 )
+from mltrainer_scheduler.domain.spot_history import Pool, SpotRun
 from mltrainer_scheduler.domain.training import (
     Allocation,
     Computation,
@@ -215,6 +216,48 @@ async def test_planning_reads_what_is_not_over_and_then_what_has_changed(
     assert (second.durations, second.duration_count) == ([Duration("studies/vol5", 1.5, 60.0, 7.0)], 1)
     assert state_after.history.submit_s.tolist() == [7.0]
     assert all((delta.trainings, delta.nodes, delta.durations) == ([], [], []) for delta in third)
+
+
+async def test_planning_hears_of_checkpoints_of_living_allocations_and_reads_them_again(
+    unit_of_work: Any, spec: Spec
+) -> None:
+    training = _training(spec(), state=TrainingState.PLACED, begin_time=NOW, computation_key="k")
+    saved_time, heard_time = NOW + timedelta(seconds=5), NOW + timedelta(seconds=8)
+    await _stored(unit_of_work, training)
+    async with unit_of_work() as uow:
+        await uow.cluster.allocate([_allocation(1), _allocation(2)])
+        await uow.commit()
+    async with unit_of_work() as uow:
+        heard = _allocation(1, checkpoint_time=saved_time, checkpoint_heard_time=heard_time)
+        await uow.cluster.update([heard])
+        await uow.commit()
+
+    async with unit_of_work.view() as view:
+        (delta,) = await view.planning.changes(-1, 0)
+        assert await view.planning.checkpoints_s(heard_time) == {training.name: saved_time.timestamp()}
+        assert await view.planning.checkpoints_s(heard_time + timedelta(seconds=1)) == {}
+        assert [fact.checkpoint_s for fact in delta.trainings] == [saved_time.timestamp()]
+        assert (await view.cluster.held_by(training.name))[0] == heard
+
+
+async def test_runs_of_spot_pools_are_lengthened_and_forgotten_by_age(unit_of_work: Any) -> None:
+    pool, other = Pool("z1", "A100"), Pool("z1", "")
+    minute = timedelta(minutes=1)
+    first = SpotRun(pool, NOW, NOW, available=True)
+    async with unit_of_work() as uow:
+        await uow.planning.keep_spot_runs([first, SpotRun(other, NOW, NOW, available=False)], NOW)
+        await uow.commit()
+    longer = replace(first, end_time=NOW + minute)
+    last = SpotRun(pool, NOW + 2 * minute, NOW + 2 * minute, available=False)
+    async with unit_of_work() as uow:
+        await uow.planning.keep_spot_runs([longer], NOW)
+        await uow.planning.keep_spot_runs([last], NOW + minute)
+        await uow.commit()
+
+    async with unit_of_work.view() as view:
+        assert await view.planning.spot_runs({pool, other}) == [longer, last]
+        assert await view.planning.spot_runs({other}) == []
+        assert await view.planning.last_spot_runs() == [last]
 
 
 async def test_what_is_read_under_the_lock_is_read_again_with_its_own_changes(
