@@ -39,4 +39,5 @@ async def test_the_leader_and_a_restarted_one_see_a_checkpoint_that_another_proc
             jobs = planner.snapshot(leader.clock.now()).jobs
             seen.append((jobs.job_id.tolist(), jobs.attained_s.tolist(), jobs.unsaved_s.tolist()))
 
+    assert leader.planner.state.facts == restarted.state.facts
     assert seen == [([placed.name], [10.0], [10.0])] * 2

@@ -108,6 +108,7 @@ class ClusterState:
         self.past |= delta.past or {}
         for name, checkpoint_s in delta.checkpoints_s.items():
             if name in self._rows:
+                self.facts[name] = replace(self.facts[name], checkpoint_s=checkpoint_s)
                 self._columns["checkpoint_s"].values[self._rows[name]] = checkpoint_s
         if delta.duration_count is not None:
             self.durations.extend(delta.durations, delta.duration_count)
