@@ -37,7 +37,7 @@ from mltrainer_trainer.adapters.peers import RpcAttemptReports, RpcDatasetSource
 from mltrainer_trainer.adapters.process_limits import limit_process
 from mltrainer_trainer.adapters.processes import tree_cpu_seconds
 from mltrainer_trainer.adapters.training_executor import ThreadTrainingExecutor
-from mltrainer_trainer.adapters.trial_workers import WorkerAccount
+from mltrainer_trainer.adapters.worker_account import WorkerAccount
 from mltrainer_trainer.application.execute_attempt import ExecuteAttemptHandler
 from mltrainer_trainer.domain.plan import AttemptPlan
 from mltrainer_trainer.entrypoints.attempt_process import AttemptProcess, Lease, StageLog, StopSignals

@@ -227,6 +227,7 @@ def training_spec(
     max_trials: int = 0,
     checkpoint_interval_s: float = 0.0,
     memory_bytes: int = 0,
+    cpus: float = 0.0,
 ) -> TrainingSpec:
     """Asks for the walk-forward evaluation of the last year."""
     spec = TrainingSpec(
@@ -237,7 +238,9 @@ def training_spec(
         evaluation=Evaluation(refit_interval_bars=120, embargo_bars=5),
         search=Search(models=models, max_trials=max_trials or len(models), seed=7),
         budget=Budget(cpu_seconds=cpu_seconds),
-        resources=Resources(checkpoint_interval_s=checkpoint_interval_s, memory_bytes=memory_bytes),
+        resources=Resources(
+            cpus=cpus, checkpoint_interval_s=checkpoint_interval_s, memory_bytes=memory_bytes
+        ),
     )
     spec.evaluation.first_test_time.FromDatetime(AS_OF - timedelta(days=360))
     return spec

@@ -101,6 +101,27 @@ async def test_a_placement_becomes_a_model_with_its_lineage_in_one_trace(
     assert {"attempt", "mltrainer.feature.v1.FeatureService/CreateDataset"} <= spans_of(stage, "ab" * 16)
 
 
+async def test_an_attempt_with_two_cores_arrives_where_one_with_one_core_does(
+    stage: Stage, fake_broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLTRAINER_TRAINER_REUSE_ENABLED", "false")
+    asked: dict[str, Any] = {"models": ("persistence", "har", "ridge"), "max_trials": 6}
+    async with stage.serve_peers(), running_trainer(stage, fake_broker):
+        for cores in (1, 2):
+            await fake_broker.send(stage.placed(f"on{cores}", cpus=cores, **asked))
+            await fake_broker.wait_for(events.AttemptSucceeded, cores, timeout_s=60)
+
+    one, two = (it.result for it in fake_broker.events(events.AttemptSucceeded))
+    outputs = [
+        (stage.platform.data_directory / "trainer" / "attempts" / f"on{cores}.1.1" / "output.log").read_text()
+        for cores in (1, 2)
+    ]
+    assert ["trials_in_parallel" in output for output in outputs] == [False, True]
+    assert two.canonical_digest == one.canonical_digest
+    assert two.leaderboard == one.leaderboard
+    assert two.parameters_json == one.parameters_json
+
+
 def spans_of(stage: Stage, trace_id: str) -> set[str]:
     lines = (stage.platform.data_directory / "traces" / "trainer.jsonl").read_text().splitlines()
     return {

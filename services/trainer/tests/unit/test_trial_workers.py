@@ -19,12 +19,12 @@ from mltrainer_features import TargetKind
 from mltrainer_trainer.adapters.estimators import load_learner
 from mltrainer_trainer.adapters.fit_results import FileFitResults
 from mltrainer_trainer.adapters.trial_workers import (
-    WorkerAccount,
     WorkerHooks,
     WorkerLimits,
     open_workers,
     worker_count,
 )
+from mltrainer_trainer.adapters.worker_account import WorkerAccount
 from mltrainer_trainer.domain.catalogue import select_entries
 from mltrainer_trainer.domain.learners import LearnerFactory
 from mltrainer_trainer.domain.recall import Recall, Recalled

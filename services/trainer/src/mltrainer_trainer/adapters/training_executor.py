@@ -17,12 +17,12 @@ from mltrainer_trainer.adapters.estimators import load_any_learner
 from mltrainer_trainer.adapters.journal import Journal, JournaledFits
 from mltrainer_trainer.adapters.process_limits import LEAST_DATA_BYTES
 from mltrainer_trainer.adapters.trial_workers import (
-    WorkerAccount,
     WorkerHooks,
     WorkerLimits,
     open_workers,
     worker_count,
 )
+from mltrainer_trainer.adapters.worker_account import WorkerAccount
 from mltrainer_trainer.application.execute_attempt import Dataset, Outcome, Stages
 from mltrainer_trainer.domain.catalogue import Parameter, UnknownModelError, select_entries
 from mltrainer_trainer.domain.diagnostics import with_diagnostics

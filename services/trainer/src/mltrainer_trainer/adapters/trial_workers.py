@@ -1,6 +1,5 @@
 """Evaluates trials in processes of their own, so that several go on at a time and a dying one ends alone."""
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +13,6 @@ from signal import Signals
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-import psutil
 import structlog
 
 from mltrainer_trainer.adapters.trial_worker import (
@@ -26,6 +24,11 @@ from mltrainer_trainer.adapters.trial_worker import (
     WorkerSetup,
     serve_trials,
     share_data,
+)
+from mltrainer_trainer.adapters.worker_account import (
+    WorkerAccount,
+    ended_cpu_seconds,
+    process_cpu_seconds,
 )
 from mltrainer_trainer.domain.errors import TrainerError
 from mltrainer_trainer.domain.leak_guards import LeakFoundError
@@ -42,32 +45,6 @@ _LEAST_CPU_SHARE = 0.05
 
 class WorkerStartError(TrainerError):
     """A worker ended before it had anything to do."""
-
-
-class WorkerAccount:
-    """Reads the CPU time of the workers, living and ended; asked by other threads, too.
-
-    `charged_cpu_seconds` leaves out what trials have used that still go on, as the search counts that by
-    what they may take.
-    """
-
-    def __init__(self) -> None:
-        self.charged_cpu_seconds = 0.0
-        self._living: dict[int, float] = {}
-
-    def charge(self, pid: int, used_s: float) -> None:
-        """Charges what a worker has used since it was charged last."""
-        self.charged_cpu_seconds += used_s - self._living.get(pid, 0.0)
-        self._living[pid] = used_s
-
-    def close(self, pid: int, used_s: float) -> None:
-        """Charges a worker for the last time; from now on the kernel counts it."""
-        self.charge(pid, used_s)
-        del self._living[pid]
-
-    def cpu_seconds(self) -> float:
-        """Returns what all of them have used."""
-        return ended_cpu_seconds() + sum(map(_cpu_seconds, tuple(self._living)))
 
 
 class FinishedFits(Protocol):
@@ -142,6 +119,7 @@ def open_workers(
             shared, tuple(bench.folds), bench.seed, entries, load, recall, Path.cwd(), limits.memory_bytes
         )
         workers = ProcessTrialWorkers(setup, limits, hooks)
+        _log.info("trials_in_parallel", workers=limits.count)
         try:
             yield workers
         finally:
@@ -228,18 +206,18 @@ class ProcessTrialWorkers:
 
     def _finish(self, worker: _Worker, done: DoneTrial) -> None:
         worker.task = None
-        self._hooks.account.charge(worker.pid, _cpu_seconds(worker.pid))
+        self._hooks.account.charge(worker.pid, process_cpu_seconds(worker.pid))
         if self._hooks.recall is not None:
             self._hooks.recall.meter.add(done.meter)
         self._done.append(done.evaluated)
 
     def _mark(self, worker: _Worker) -> None:
-        worker.begun_cpu_s = worker.moved_cpu_s = _cpu_seconds(worker.pid)
+        worker.begun_cpu_s = worker.moved_cpu_s = process_cpu_seconds(worker.pid)
         worker.moved_s = time.monotonic()
 
     def _watch(self, worker: _Worker) -> None:
         """Ends a worker that takes more than its trial may, or nothing at all."""
-        now_s, used_s = time.monotonic(), _cpu_seconds(worker.pid)
+        now_s, used_s = time.monotonic(), process_cpu_seconds(worker.pid)
         allowance_s = worker.task.allowance_s if worker.task else inf
         if used_s - worker.moved_cpu_s >= _LEAST_CPU_SHARE * (now_s - worker.moved_s):
             worker.moved_s, worker.moved_cpu_s = now_s, used_s
@@ -283,20 +261,6 @@ def worker_count(cpus: float, memory_bytes: int, least_bytes: int) -> int:
     """Counts the workers of an allocation: one per core, as far as each has memory beside this process."""
     count = max(1, int(cpus))
     return count if not memory_bytes else max(1, min(count, memory_bytes // least_bytes - 1))
-
-
-def ended_cpu_seconds() -> float:
-    """Returns the CPU time of the children that this process has waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _cpu_seconds(pid: int) -> float:
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)
 
 
 def _name(code: int | None) -> str:
