@@ -60,8 +60,9 @@ def result() -> AttemptResult:
         study_trial_count=12,
         cpu_seconds=3.5,
         row_count=1000,
+        loss_kind="one_minus_rank_correlation",
     )
-    row = found.leaderboard.add(catalogue_id="ridge", chosen=True, metrics=found.metrics)
+    row = found.leaderboard.add(catalogue_id="ridge", chosen=True, metrics=found.metrics, loss=0.81)
     row.folds.add(row_count=500, metrics=[Metric(name="r2", value=0.41)])
     found.leaderboard.add(catalogue_id="broken", skipped_reason=EVIL)
     return found
@@ -138,6 +139,15 @@ def test_trials_are_sorted_by_objective_and_metrics_are_defined() -> None:
     ledger = page[page.index("Trial ledger") :]
     assert ledger.index(">har<") < ledger.index(">ridge<")
     assert page.index("R²: 1 -") < page.index("Root of the mean squared error")
+
+
+def test_a_page_names_the_loss_that_models_were_compared_by() -> None:
+    page = render(facts(), NOW)
+
+    assert "sorted by one minus rank correlation" in page
+    assert "Objective: mean one minus rank correlation" in page
+    assert "0.8100" in page
+    assert "sorted by squared error" not in page
 
 
 def test_a_version_without_figures_and_without_a_bill_says_so() -> None:

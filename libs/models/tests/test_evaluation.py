@@ -5,14 +5,14 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mltrainer_models import ArtifactError, DailyLoss, ModelEvaluation, read_evaluation
+from mltrainer_models import ArtifactError, DailyLoss, LossKind, ModelEvaluation, read_evaluation
 from mltrainer_models.canonical import encode_canonical
 
 LOSSES = st.lists(
     st.builds(
         DailyLoss,
         st.integers(0, 60_000),
-        st.floats(0, 1e300, allow_nan=False),
+        st.floats(-1e300, 1e300, allow_nan=False),
         st.integers(1, 10_000),
     ),
     unique_by=lambda one: one.day,
@@ -20,7 +20,7 @@ LOSSES = st.lists(
 EVALUATION = ModelEvaluation(("A", "B"), 4, (DailyLoss(10, 0.5, 2), DailyLoss(11, 0.25, 2)))
 
 
-@given(st.builds(ModelEvaluation, st.just(("A",)), st.integers(0, 50), LOSSES))
+@given(st.builds(ModelEvaluation, st.just(("A",)), st.integers(0, 50), LOSSES, st.sampled_from(LossKind)))
 def test_losses_survive_a_round_trip(evaluation: ModelEvaluation) -> None:
     assert read_evaluation(evaluation.to_bytes()) == evaluation
 

@@ -96,6 +96,7 @@ def _sections(facts: ReportFacts) -> dict[str, Any]:
         "chosen": result.catalogue_id,
         "headline": _headlines(result),
         "metrics": metrics,
+        "loss": _loss_in_words(result.loss_kind),
         "definitions": {name: DEFINITIONS[name] for name in metrics if name in DEFINITIONS},
         "leaderboard": [_leader(row, metrics) for row in result.leaderboard if row.metrics],
         "skipped": [row for row in result.leaderboard if row.skipped_reason],
@@ -150,6 +151,11 @@ def _headline(name: str, metric: Any) -> dict[str, Any]:
     return {"name": name, "value": metric.value, "error": error}
 
 
+def _loss_in_words(kind: str) -> str:
+    """Names what models are compared by; results of earlier releases do not say."""
+    return kind.replace("_", " ") or "the loss of this kind of study"
+
+
 def _metric_names(rows: "Sequence[LeaderboardRow]") -> list[str]:
     found = {metric.name for row in rows for metric in row.metrics}
     known = [name for name in DEFINITIONS if name in found]
@@ -161,6 +167,8 @@ def _leader(row: "LeaderboardRow", metrics: list[str]) -> dict[str, Any]:
     return {
         "name": row.catalogue_id,
         "chosen": row.chosen,
+        "baseline": row.baseline,
+        "loss": row.loss if row.HasField("loss") else None,
         "cells": [_headline(name, values[name]) if name in values else None for name in metrics],
     }
 

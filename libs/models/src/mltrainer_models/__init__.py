@@ -30,7 +30,7 @@ from mltrainer_models.computation_key import (
     floor_to_closed_bar,
 )
 from mltrainer_models.description import ModelDescription, ModelTarget
-from mltrainer_models.evaluation import DailyLoss, ModelEvaluation, read_evaluation
+from mltrainer_models.evaluation import DailyLoss, LossKind, ModelEvaluation, read_evaluation
 from mltrainer_models.layer_operations import Layer
 from mltrainer_models.layers import LayersModel
 from mltrainer_models.library_model import BatchOnlyError, LibraryModel, read_library_model
@@ -63,6 +63,7 @@ __all__ = [
     "LibraryModel",
     "LinearModel",
     "Link",
+    "LossKind",
     "Manifest",
     "ManifestEntry",
     "ModelArtifact",

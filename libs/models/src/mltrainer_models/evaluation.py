@@ -1,6 +1,7 @@
 """How a model did on each day of its out-of-sample test: what two models are compared by."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 
 from mltrainer_models.artifact import EVALUATION_FILE, ArtifactError
@@ -9,9 +10,17 @@ from mltrainer_models.canonical import CanonicalFormError, decode_canonical, enc
 FORMAT_VERSION = 1
 
 
+class LossKind(StrEnum):
+    """What models of one kind of study are compared by; smaller is better, unlike kinds never compare."""
+
+    SQUARED_ERROR = "squared_error"
+    ONE_MINUS_RANK_CORRELATION = "one_minus_rank_correlation"
+    NEGATIVE_SHARPE_RATIO = "negative_sharpe_ratio"
+
+
 @dataclass(frozen=True, slots=True)
 class DailyLoss:
-    """The mean squared error of one test day.
+    """The mean loss of one test day.
 
     Attributes:
         day: Days since 1970, UTC.
@@ -35,6 +44,7 @@ class ModelEvaluation:
     symbols: tuple[str, ...]
     overlap_days: int
     losses: tuple[DailyLoss, ...]
+    loss_kind: LossKind = LossKind.SQUARED_ERROR
 
     def to_bytes(self) -> bytes:
         """Spells the losses as the bytes of `evaluation.json`."""
@@ -46,7 +56,7 @@ class ModelEvaluation:
         return encode_canonical(
             {
                 "format_version": FORMAT_VERSION,
-                "loss": "squared_error",
+                "loss": self.loss_kind,
                 "symbols": list(self.symbols),
                 "overlap_days": self.overlap_days,
                 "days": columns,
@@ -62,7 +72,7 @@ def read_evaluation(data: bytes) -> ModelEvaluation:
     """
     try:
         document = decode_canonical(data)
-        if (document["format_version"], document["loss"]) != (FORMAT_VERSION, "squared_error"):
+        if document["format_version"] != FORMAT_VERSION or document["loss"] not in set(LossKind):
             raise ArtifactError(EVALUATION_FILE, "another format than this release reads")
         columns = document["days"]
         losses = tuple(
@@ -70,7 +80,8 @@ def read_evaluation(data: bytes) -> ModelEvaluation:
             for day, loss, rows in zip(columns["day"], columns["loss"], columns["rows"], strict=True)
         )
         symbols = tuple(str(symbol) for symbol in document["symbols"])
-        evaluation = ModelEvaluation(symbols, int(document["overlap_days"]), losses)
+        kind = LossKind(document["loss"])
+        evaluation = ModelEvaluation(symbols, int(document["overlap_days"]), losses, kind)
     except (CanonicalFormError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError(EVALUATION_FILE, "not a list of losses by day") from error
     days = [one.day for one in evaluation.losses]

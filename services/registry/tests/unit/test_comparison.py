@@ -1,10 +1,11 @@
 """The statistics of comparing two versions: known values, and how often noise passes."""
 
 import random
+from dataclasses import replace
 from math import sqrt
 
 import pytest
-from mltrainer_models import DailyLoss, ModelEvaluation
+from mltrainer_models import DailyLoss, LossKind, ModelEvaluation
 from mltrainer_registry.domain.comparison import (
     NotComparableError,
     hac_error,
@@ -58,3 +59,13 @@ def test_the_error_of_two_metrics_is_that_of_independent_ones() -> None:
     gain = metric_gain(0.6, 0.03, 0.5, 0.04, confidence=0.5)
 
     assert (gain.value, gain.standard_error, gain.bound) == pytest.approx((0.2, 0.1, 0.2))
+
+
+def test_unlike_losses_are_never_held_against_each_other() -> None:
+    present = evaluation([0.5] * 200)
+    candidate = replace(present, loss_kind=LossKind.ONE_MINUS_RANK_CORRELATION)
+
+    with pytest.raises(NotComparableError) as refused:
+        loss_reduction(candidate, present, confidence=0.95, min_days=60)
+
+    assert refused.value.why == "their losses are one_minus_rank_correlation and squared_error"

@@ -6,7 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 from mltrainer_features import TargetKind, compute_features, compute_labels, feature_names
-from mltrainer_models import LibraryModel, ModelDescription, ModelTarget, load_predictor
+from mltrainer_models import (
+    LibraryModel,
+    LossKind,
+    ModelDescription,
+    ModelTarget,
+    load_predictor,
+    read_evaluation,
+)
 from mltrainer_models.diagnostics import GainKind, read_diagnostics
 from mltrainer_trainer.adapters.estimators import load_learner
 from mltrainer_trainer.domain.catalogue import CATALOGUE, Task, find_entry, select_entries
@@ -27,6 +34,7 @@ from mltrainer_trainer.domain.training_data import (
 from mltrainer_trainer.domain.verdict import VerdictKind, VerdictReason
 from mltrainer_trainer.domain.walk_forward import EvaluationPlan, Fold
 from mltrainer_trainer.domain.weight_readings import read_weights
+from mltrainer_trainer.wire.outcome import to_outcome, to_result
 
 START = datetime(2015, 1, 1, 21, tzinfo=UTC)
 DATES, SYMBOLS = 1_000, 5
@@ -134,6 +142,26 @@ def test_a_kind_of_study_is_searched_tested_judged_and_packed(
     assert read_diagnostics(outcome.artifact.files["diagnostics.json"]).gains
     predictor = load_predictor(outcome.artifact)
     assert np.isfinite(predictor.predict(np.ones((3, len(predictor.feature_names))))).all()
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        pytest.param(TargetKind.FORWARD_RANK, LossKind.ONE_MINUS_RANK_CORRELATION, id="ranking"),
+        pytest.param(TargetKind.PORTFOLIO_RETURN, LossKind.NEGATIVE_SHARPE_RATIO, id="portfolio"),
+        pytest.param(TargetKind.VARIANCE_REGIME, LossKind.SQUARED_ERROR, id="regime"),
+    ],
+)
+def test_the_loss_that_was_computed_is_named_wherever_it_is_shown(target: TargetKind, kind: LossKind) -> None:
+    outcome = study(panel(target), "baseline")
+
+    result = to_result(to_outcome(outcome, 1.0), 1)
+
+    losses = [row.loss for row in result.leaderboard if row.metrics]
+    assert read_evaluation(outcome.artifact.files["evaluation.json"]).loss_kind is kind
+    assert (result.loss_kind, outcome.verdict.loss_kind) == (kind, kind)
+    assert losses == sorted(losses)
+    assert all(row.baseline for row in result.leaderboard if row.metrics)
 
 
 def test_returns_that_continue_can_be_ranked() -> None:

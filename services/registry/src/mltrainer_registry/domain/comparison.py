@@ -40,8 +40,10 @@ def loss_reduction(
     Student's distribution with as many degrees of freedom as there are periods without overlap.
 
     Raises:
-        NotComparableError: Other symbols, or too few days that both were tested on.
+        NotComparableError: Unlike losses, other symbols, or too few days that both were tested on.
     """
+    if candidate.loss_kind is not present.loss_kind:
+        raise NotComparableError(f"their losses are {candidate.loss_kind} and {present.loss_kind}")
     if candidate.symbols != present.symbols:
         raise NotComparableError("they were tested on other symbols")
     pairs = _shared_days(candidate, present)
@@ -54,7 +56,7 @@ def loss_reduction(
         )
     mean_loss = fmean(theirs for _, theirs in pairs)
     if mean_loss <= 0:
-        raise NotComparableError("the present version has no loss")
+        raise NotComparableError("the present version's loss is not above zero, so there is no share of it")
     reduction = fmean(theirs - own for own, theirs in pairs) / mean_loss
     # Of the ratio, not of the difference alone: the mean loss is uncertain as well.
     deviations = [theirs - own - reduction * theirs for own, theirs in pairs]

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 from mltrainer_features import TargetKind
+from mltrainer_models import LossKind
 
 from mltrainer_trainer.domain.calibration import (
     area_under_curve,
@@ -36,6 +37,13 @@ from mltrainer_trainer.domain.strategies import maximum_drawdown, trade
 from mltrainer_trainer.domain.training_data import Floats
 
 Scores = dict[str, float]
+Loss = Callable[[OutOfSample], Floats]
+
+_LOSS_KINDS: Mapping[Loss, LossKind] = {
+    squared_errors: LossKind.SQUARED_ERROR,
+    order_losses: LossKind.ONE_MINUS_RANK_CORRELATION,
+    sharpe_losses: LossKind.NEGATIVE_SHARPE_RATIO,
+}
 
 
 class Blending(StrEnum):
@@ -78,7 +86,7 @@ class Objective:
     """
 
     metrics: tuple[MetricGroup, ...]
-    loss: Callable[[OutOfSample], Floats] = squared_errors
+    loss: Loss = squared_errors
     blending: Blending = Blending.NONE
     centre_is_zero: bool = False
     needs_sharpe: bool = False
@@ -88,6 +96,11 @@ class Objective:
     forecasts: bool = True
     writes_forecasts: bool = True
     gains: Callable[[OutOfSample, int], Floats] | None = None
+
+    @property
+    def loss_kind(self) -> LossKind:
+        """Names the loss, for everybody who compares or shows it."""
+        return _LOSS_KINDS[self.loss]
 
     def overlap_bars(self, horizon_bars: int) -> int:
         """Says over how many rows of successive dates labels overlap, one where they do not."""

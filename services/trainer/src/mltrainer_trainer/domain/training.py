@@ -19,6 +19,7 @@ from mltrainer_trainer.domain.last_fit import fit_last
 from mltrainer_trainer.domain.leak_guards import CandidateGuard, guard_data
 from mltrainer_trainer.domain.learners import LearnerFactory
 from mltrainer_trainer.domain.metrics import OutOfSample
+from mltrainer_trainer.domain.objectives import OBJECTIVES
 from mltrainer_trainer.domain.paths import CombinatorialPlan, PathFolds, PathScores, cut_paths, score_paths
 from mltrainer_trainer.domain.sampling import Sampler, draw_at_random
 from mltrainer_trainer.domain.search import (
@@ -242,4 +243,5 @@ def summarise_losses(data: TrainingData, tested: OutOfSample) -> ModelEvaluation
             DailyLoss(int(day), float(loss), int(count))
             for day, loss, count in zip(days, losses, rows, strict=True)
         ),
+        loss_kind=OBJECTIVES[data.target].loss_kind,
     )

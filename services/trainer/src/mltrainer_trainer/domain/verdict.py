@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 from mltrainer_features import TargetKind
+from mltrainer_models import LossKind
 
 from mltrainer_trainer.domain.inference import MeanEstimate, deflate_p_value, hac_mean
 from mltrainer_trainer.domain.metrics import OutOfSample, mean_by_date, strategy_returns
@@ -104,17 +105,19 @@ class Verdict:
     p_value: float = 1.0
     deflated_sharpe: float | None = None
     overfitting: float | None = None
+    loss_kind: LossKind = LossKind.SQUARED_ERROR
 
     def explain(self) -> str:
         """Explains the conclusion in one sentence."""
         facts = f"{self.periods} independent periods, {self.trial_count} trials in the study"
         if self.improvement is None:
             return f"{self.kind}: {self.reason} ({self.chosen}; {facts})."
+        words = self.loss_kind.replace("_", " ")
         sharpe = "" if self.deflated_sharpe is None else f", deflated Sharpe {self.deflated_sharpe:.3f}"
         if self.overfitting is not None:
             facts += f", probability of overfitting {self.overfitting:.2f}"
         return (
-            f"{self.kind}: {self.reason}; {self.chosen} against {self.baseline}: loss per date lower by "
+            f"{self.kind}: {self.reason}; {self.chosen} against {self.baseline}: {words} per date lower by "
             f"{self.improvement.mean:.3g} ± {self.improvement.standard_error:.2g} "
             f"(t {self.improvement.t_statistic:.2f}, deflated p {self.p_value:.3g}{sharpe}; {facts})."
         )
@@ -145,7 +148,15 @@ def judge(
     overfitting = record.overfitting()
     undecided = _without_test(chosen, baseline, baselines, periods)
     if undecided is not None:
-        return Verdict(*undecided, chosen, baseline, record.trial_count, periods, overfitting=overfitting)
+        return Verdict(
+            *undecided,
+            chosen,
+            baseline,
+            record.trial_count,
+            periods,
+            overfitting=overfitting,
+            loss_kind=objective.loss_kind,
+        )
     difference = results[baseline].losses - results[chosen].losses
     improvement = hac_mean(mean_by_date(results[chosen].date, difference), overlap_bars - 1)
     p_value = deflate_p_value(improvement.p_value, record.trial_count)
@@ -156,7 +167,16 @@ def judge(
         )
     conclusion = _with_test(p_value, sharpe)
     return Verdict(
-        *conclusion, chosen, baseline, record.trial_count, periods, improvement, p_value, sharpe, overfitting
+        *conclusion,
+        chosen,
+        baseline,
+        record.trial_count,
+        periods,
+        improvement,
+        p_value,
+        sharpe,
+        overfitting,
+        objective.loss_kind,
     )
 
 

@@ -21,6 +21,7 @@ from mltrainer_models.description import decode_description
 
 from mltrainer_trainer.application.execute_attempt import Lineage, Outcome
 from mltrainer_trainer.domain.catalogue import Parameters
+from mltrainer_trainer.domain.metrics import OutOfSample
 from mltrainer_trainer.domain.paths import PathScores
 from mltrainer_trainer.domain.recall import ReuseMeter
 from mltrainer_trainer.domain.testing import FoldScore, LeaderboardEntry
@@ -38,7 +39,7 @@ def to_outcome(outcome: TrainingOutcome, cpu_seconds: float, reuse: ReuseMeter |
         catalogue_id=outcome.chosen.catalogue_id,
         parameters_json=_json(outcome.chosen.parameters),
         metrics=_chosen_metrics(outcome),
-        leaderboard=[_row(entry) for entry in outcome.leaderboard]
+        leaderboard=[_row(entry, outcome.out_of_sample[entry.catalogue_id]) for entry in outcome.leaderboard]
         + [
             LeaderboardRow(catalogue_id=it.catalogue_id, skipped_reason=f"{it.reason}: {it.detail}")
             for it in outcome.skipped
@@ -51,6 +52,7 @@ def to_outcome(outcome: TrainingOutcome, cpu_seconds: float, reuse: ReuseMeter |
         signature=_signature(outcome),
         reuse=_reuse(reuse) if reuse else None,
         combinatorial=_combinatorial(outcome.combinatorial) if outcome.combinatorial else None,
+        loss_kind=outcome.verdict.loss_kind,
     )
     trials = tuple(from_trial(trial) for trial in outcome.trials)
     return Outcome(result.SerializeToString(deterministic=True), trials, outcome.artifact.files)
@@ -113,12 +115,14 @@ def _signature(outcome: TrainingOutcome) -> ModelSignature:
     )
 
 
-def _row(entry: LeaderboardEntry) -> LeaderboardRow:
+def _row(entry: LeaderboardEntry, tested: OutOfSample) -> LeaderboardRow:
     return LeaderboardRow(
         catalogue_id=entry.catalogue_id,
         metrics=_metrics(entry.metrics, entry.standard_errors),
         folds=[_fold(fold) for fold in entry.folds],
         chosen=entry.is_chosen,
+        loss=float(tested.losses.mean()),
+        baseline=entry.is_baseline,
     )
 
 

@@ -327,6 +327,7 @@ class AttemptResult(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     REUSE_FIELD_NUMBER: _builtins.int
     COMBINATORIAL_FIELD_NUMBER: _builtins.int
+    LOSS_KIND_FIELD_NUMBER: _builtins.int
     catalogue_id: _builtins.str
     """Catalogue id of the chosen model."""
     parameters_json: _builtins.str
@@ -343,6 +344,8 @@ class AttemptResult(_message.Message):
     """Rows that were trained and tested on."""
     canonical_digest: _builtins.str
     """Digest of the canonical form of the model (identity), in hexadecimal."""
+    loss_kind: _builtins.str
+    """What models of this kind of study are compared by, such as `squared_error`; smaller is better."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Metric]:
         """Out-of-sample metrics of the chosen model over all folds."""
@@ -379,10 +382,11 @@ class AttemptResult(_message.Message):
         signature: Global___ModelSignature | None = ...,
         reuse: Global___Reuse | None = ...,
         combinatorial: Global___CombinatorialResult | None = ...,
+        loss_kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["combinatorial", b"combinatorial", "reuse", b"reuse", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_digest", b"canonical_digest", "catalogue_id", b"catalogue_id", "combinatorial", b"combinatorial", "cpu_seconds", b"cpu_seconds", "leaderboard", b"leaderboard", "metrics", b"metrics", "parameters_json", b"parameters_json", "reuse", b"reuse", "row_count", b"row_count", "signature", b"signature", "study_trial_count", b"study_trial_count", "verdict", b"verdict", "verdict_reason", b"verdict_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_digest", b"canonical_digest", "catalogue_id", b"catalogue_id", "combinatorial", b"combinatorial", "cpu_seconds", b"cpu_seconds", "leaderboard", b"leaderboard", "loss_kind", b"loss_kind", "metrics", b"metrics", "parameters_json", b"parameters_json", "reuse", b"reuse", "row_count", b"row_count", "signature", b"signature", "study_trial_count", b"study_trial_count", "verdict", b"verdict", "verdict_reason", b"verdict_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -557,12 +561,18 @@ class LeaderboardRow(_message.Message):
     FOLDS_FIELD_NUMBER: _builtins.int
     CHOSEN_FIELD_NUMBER: _builtins.int
     SKIPPED_REASON_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
     catalogue_id: _builtins.str
     """Catalogue id, or the name of a baseline."""
     chosen: _builtins.bool
     """Whether this is the chosen model."""
     skipped_reason: _builtins.str
     """Why there are no metrics, where the model could not be evaluated."""
+    loss: _builtins.float
+    """Mean loss over all folds, of the result's `loss_kind`; absent where there are no metrics."""
+    baseline: _builtins.bool
+    """Whether this is what models are compared with."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Metric]:
         """Metrics over all folds."""
@@ -579,12 +589,16 @@ class LeaderboardRow(_message.Message):
         folds: _abc.Iterable[Global___FoldMetrics] | None = ...,
         chosen: _builtins.bool = ...,
         skipped_reason: _builtins.str = ...,
+        loss: _builtins.float | None = ...,
+        baseline: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "loss", b"loss"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_id", b"catalogue_id", "chosen", b"chosen", "folds", b"folds", "metrics", b"metrics", "skipped_reason", b"skipped_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "baseline", b"baseline", "catalogue_id", b"catalogue_id", "chosen", b"chosen", "folds", b"folds", "loss", b"loss", "metrics", b"metrics", "skipped_reason", b"skipped_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
+    _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
 
 Global___LeaderboardRow: _TypeAlias = LeaderboardRow  # noqa: Y015
 
