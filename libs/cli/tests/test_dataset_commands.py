@@ -46,6 +46,10 @@ class FakeFeature:
         self.requests.append(request)
         return _dataset()
 
+    async def CreateDataset(self, request: Any) -> resources_pb2.Dataset:
+        self.requests.append(request)
+        return _dataset()
+
     async def CancelDataset(self, request: Any) -> resources_pb2.Dataset:
         self.requests.append(request)
         return _dataset()
@@ -93,6 +97,34 @@ def test_a_dataset_tells_who_left_the_market(fake: FakeFeature, capsys: pytest.C
     assert fake.requests == [service_pb2.GetDatasetRequest(name="datasets/d1")]
     assert "ended" in shown
     assert "Ended inside the span: LEH (2008-09-15)." in shown
+
+
+def test_a_dataset_is_asked_for_by_views_features_and_services(
+    fake: FakeFeature, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--symbol", "AAPL", "--symbol", "LEH", "--view", "trade_context:variance_slope"]
+    times = ["--as-of", "2022-06-01", "--start", "2020-01-01"]
+
+    code = run(["datasets", "create", *options, "--service", "desk_v1", "--horizon", "3", *times])
+
+    spec = fake.requests[0].spec
+    assert code == ExitCode.OK
+    assert list(spec.symbols) == ["AAPL", "LEH"]
+    assert list(spec.feature_views) == ["trade_context:variance_slope", "featureServices/desk_v1"]
+    kind = types_pb2.TARGET_KIND_LOG_REALIZED_VARIANCE
+    assert (spec.target.kind, spec.target.horizon_bars) == (kind, 3)
+    assert spec.as_of.ToJsonString() == "2022-06-01T00:00:00Z"
+    assert spec.start_time.ToJsonString() == "2020-01-01T00:00:00Z"
+    assert "datasets/d1" in capsys.readouterr().out
+
+
+def test_a_kind_of_target_that_is_none_is_refused_here(
+    fake: FakeFeature, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["datasets", "create", "--symbol", "A", "--as-of", "2022-06-01", "--target", "luck"])
+
+    assert (code, fake.requests) == (ExitCode.USAGE, [])
+    assert "luck is no kind of target" in capsys.readouterr().err
 
 
 def test_a_dataset_can_be_stopped(fake: FakeFeature, capsys: pytest.CaptureFixture[str]) -> None:

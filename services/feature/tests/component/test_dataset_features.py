@@ -1,4 +1,4 @@
-"""Datasets with features of on-demand views and of feature services: what online reads give, as known then."""
+"""Datasets of on-demand features and feature services: what online reads give, as it was known then."""
 
 import asyncio
 import io

@@ -1,11 +1,13 @@
 """`mltrainer datasets`: what trainings learn from, who is in it, and what nobody needs any more."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mltrainer_cli.calls import all_pages, call, full_name, short, to_json, to_second
 from mltrainer_cli.console import print_fields, print_json, print_line, print_rows
+from mltrainer_cli.errors import CliError, ExitCode
 from mltrainer_cli.options import DataOption, Output, OutputOption
 
 if TYPE_CHECKING:
@@ -17,6 +19,42 @@ _COLUMNS = ("dataset", "state", "rows", "symbols", "target", "as_of", "create_ti
 _FACTS = ("name", "state", "row_count", "sha256", "uri", "create_time", "progress", "error")
 _SECONDS_PER_DAY = 86_400
 DatasetArgument = Annotated[str, typer.Argument(help="As `datasets list` shows it.", metavar="DATASET")]
+
+
+@app.command()
+def create(
+    data: DataOption,
+    output: OutputOption = Output.TABLE,
+    *,
+    symbol: Annotated[list[str], typer.Option(help="Repeatable; the universe.")],
+    as_of: Annotated[datetime, typer.Option(help="Nothing known later is used, UTC.")],
+    view: Annotated[
+        list[str] | None,
+        typer.Option(help="View, stored or computed, or one feature as `view:feature`; repeatable."),
+    ] = None,
+    service: Annotated[list[str] | None, typer.Option(help="Feature service; repeatable.")] = None,
+    target: Annotated[str, typer.Option(metavar="KIND")] = "LOG_REALIZED_VARIANCE",
+    horizon: Annotated[int, typer.Option(help="Bars ahead.")] = 5,
+    start: Annotated[datetime | None, typer.Option(help="First event time, UTC.")] = None,
+) -> None:
+    """Ask for a dataset of features and labels; `show` tells how far it is."""
+    from mltrainer.feature.v1.feature_service_pb2 import CreateDatasetRequest
+    from mltrainer.types.v1 import types_pb2
+
+    request = CreateDatasetRequest()
+    spec = request.spec
+    spec.symbols.extend(symbol)
+    spec.feature_views.extend([*(view or ()), *(full_name("featureServices", one) for one in service or ())])
+    try:
+        spec.target.kind = types_pb2.TargetKind.Value(f"TARGET_KIND_{target.upper()}")
+    except ValueError as error:
+        raise CliError(f"{target} is no kind of target.", ExitCode.USAGE) from error
+    spec.target.horizon_bars = horizon
+    spec.as_of.FromDatetime(as_of.replace(tzinfo=UTC))
+    if start is not None:
+        spec.start_time.FromDatetime(start.replace(tzinfo=UTC))
+    found = to_json(call(data, lambda client: client.feature.CreateDataset(request)))
+    print_fields(_facts(found) | {"feature_names": ", ".join(found["feature_names"])}, output)
 
 
 @app.command("list")

@@ -139,7 +139,10 @@ class DatasetSpec(_message.Message):
 
     @_builtins.property
     def feature_views(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Feature views, `{feature_view}` or `{feature_view}@{version}`; at least one."""
+        """Views, stored or computed, `{feature_view}` or `{feature_view}@{version}`; single features,
+        `{feature_view}:{feature}`; feature services, `featureServices/{feature_service}`. At least one. Whole stored
+        views alone are sorted by name, else features come in this order. None may read a number of a request.
+        """
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
