@@ -12,16 +12,18 @@ from mltrainer_common.content_store import ContentStore
 from mltrainer_common.settings import Environment, PlatformSettings
 from mltrainer_models import (
     SIGNATURE_FILE,
+    LibraryModel,
     LinearModel,
     ModelArtifact,
     ModelDescription,
     ModelTarget,
     load_predictor,
+    save_model,
 )
 from mltrainer_models.signatures import create_key, public_key, sign_manifest
 from mltrainer_serving.adapters import model_loader
 from mltrainer_serving.adapters.model_loader import ContentStoreModelLoader, SignaturePolicy
-from mltrainer_serving.application.ports import ModelLoadError
+from mltrainer_serving.application.ports import ModelLoadError, ModelRefusedError
 from mltrainer_serving.bootstrap import signature_policy
 from mltrainer_serving.domain.deployment import ArtifactFile, Version
 from mltrainer_serving.settings import ServingSettings
@@ -135,6 +137,14 @@ async def test_the_policy_says_whose_models_are_served(
 
     with pytest.raises(ModelLoadError, match=reason):
         await load
+
+
+async def test_a_model_that_predicts_in_batch_only_is_refused_for_good(store: ContentStore) -> None:
+    description = ModelDescription("garch", ModelTarget("LOG_REALIZED_VARIANCE", 5), ("return",))
+    version = publish(store, save_model(LibraryModel(description, {"order": (1, 1)})).files)
+
+    with pytest.raises(ModelRefusedError, match=r"^BATCH_ONLY: models/vol5/versions/1 is a garch"):
+        await loader(store).load(version)
 
 
 async def test_what_was_verified_once_is_not_read_again(store: ContentStore, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from mltrainer_serving.application.ports import (
     CaughtUp,
     FeatureViewsUnknownError,
     ModelLoadError,
+    ModelRefusedError,
     RegistryUnavailableError,
 )
 from mltrainer_serving.application.route_table import RouteTable
@@ -40,6 +41,7 @@ class FakeModel:
 @dataclass
 class FakeLoader:
     broken: set[int] = field(default_factory=set)
+    batch_only: set[int] = field(default_factory=set)
     loads: list[int] = field(default_factory=list)
     views: dict[int, dict[str, str]] = field(default_factory=dict)
 
@@ -47,6 +49,8 @@ class FakeLoader:
         self.loads.append(version.number)
         if version.number in self.broken:
             raise ModelLoadError("altered bytes")
+        if version.number in self.batch_only:
+            raise ModelRefusedError("BATCH_ONLY")
         return FakeModel(version, feature_views=self.views.get(version.number, {}))
 
 
@@ -145,6 +149,45 @@ async def test_a_failed_load_is_tried_again_at_the_next_bookmark() -> None:
         await follower.follow()
 
     assert follower.routes.resolve("vol5", "").number == 1
+
+
+async def test_a_refused_model_is_tried_once_and_leaves_the_old_one_answering() -> None:
+    loader = FakeLoader(batch_only={2})
+    feed = FakeFeed([_change(1, 10), _change(2, 11), CaughtUp(11), CaughtUp(12)])
+    follower = _follower(loader, InMemoryDeploymentRepository(), feed)
+
+    for _ in range(3):
+        with pytest.raises(RegistryUnavailableError):
+            await follower.follow()
+
+    answerer = follower.routes.resolve("vol5", "")
+    assert loader.loads == [1, 2]
+    assert (answerer.number, answerer.deployed.error) == (1, "BATCH_ONLY")
+
+
+async def test_an_alias_moves_on_from_a_refused_model() -> None:
+    follower = _follower(FakeLoader(batch_only={1}), InMemoryDeploymentRepository())
+    await follower.apply(_change(1, 10))
+
+    await follower.apply(_change(2, 11))
+
+    answerer = follower.routes.resolve("vol5", "")
+    assert (answerer.number, answerer.deployed.error, answerer.deployed.is_refused) == (2, "", False)
+
+
+async def test_a_restart_asks_once_whether_a_refused_model_is_served_now() -> None:
+    repository = InMemoryDeploymentRepository()
+    await _follower(FakeLoader(batch_only={1}), repository).apply(_change(1, 10))
+    loader = FakeLoader(batch_only={1})
+    restarted = _follower(loader, repository, FakeFeed([CaughtUp(10)]))
+
+    await restarted.restore()
+    with pytest.raises(RegistryUnavailableError):
+        await restarted.follow()
+
+    assert loader.loads == [1]
+    with pytest.raises(ModelNotReadyError):
+        restarted.routes.resolve("vol5", "")
 
 
 async def test_a_stream_that_breaks_before_its_bookmark_is_repeated_from_the_start() -> None:

@@ -16,12 +16,13 @@ from mltrainer_models import (
     MODEL_FILE,
     SIGNATURE_FILE,
     ArtifactError,
+    BatchOnlyError,
     ManifestEntry,
     Predictor,
     load_predictor,
 )
 
-from mltrainer_serving.application.ports import ModelLoadError
+from mltrainer_serving.application.ports import ModelLoadError, ModelRefusedError
 from mltrainer_serving.domain.deployment import ArtifactFile, Version
 
 
@@ -58,6 +59,7 @@ class ContentStoreModelLoader:
         """Returns the predictor.
 
         Raises:
+            ModelRefusedError: The model predicts in batch only.
             ModelLoadError: Bytes are missing, altered, not signed by whom they should, or not a model.
         """
         return await asyncio.to_thread(self._load, version)
@@ -70,6 +72,11 @@ class ContentStoreModelLoader:
             return self._loaded[key][0]
         try:
             predictor, size_bytes = self._read(version, trusted)
+        except BatchOnlyError as error:
+            raise ModelRefusedError(
+                f"BATCH_ONLY: {version.name} is a {error.catalogue_id}, which predicts in batch only, where "
+                "its library is installed: name a model that answers row by row"
+            ) from error
         except (
             ContentNotFoundError,
             DigestMismatchError,

@@ -14,6 +14,7 @@ from mltrainer_serving.application.ports import (
     Model,
     ModelLoader,
     ModelLoadError,
+    ModelRefusedError,
     RegistryFeed,
 )
 from mltrainer_serving.application.route_table import Route, RouteTable
@@ -27,6 +28,8 @@ LoadObserver = Callable[[DeployedAlias], AbstractContextManager[None]]
 @dataclass(slots=True)
 class FollowRegistry:
     """Restores the last state, then follows every change; a failed load leaves the old version answering.
+
+    Loads that fail are tried again at every bookmark, refused models are not (ADR 0116).
 
     `views` is None where versions are served whatever their features are.
     """
@@ -46,6 +49,10 @@ class FollowRegistry:
             target = deployed.version or deployed.wanted
             try:
                 model = await self.loader.load(target)
+            except ModelRefusedError as error:
+                refused = deployed.failed if deployed.version else deployed.refused
+                self.routes.put(Route(refused(str(error)), None))
+                continue
             except ModelLoadError as error:
                 self.routes.put(Route(deployed.failed(str(error)), None))
                 continue
@@ -92,6 +99,8 @@ class FollowRegistry:
             with self.observe(deployed):
                 try:
                     model = await self._matching(deployed.wanted)
+                except ModelRefusedError as error:
+                    deployed = deployed.refused(str(error))
                 except (ModelLoadError, FeatureViewsDifferError) as error:
                     deployed = deployed.failed(str(error))
                 else:

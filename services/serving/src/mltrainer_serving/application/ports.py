@@ -45,6 +45,7 @@ class ModelLoader(Protocol):
         """Verifies the bytes against their digests, then parses them.
 
         Raises:
+            ModelRefusedError: This release never serves such a model.
             ModelLoadError: Bytes are missing, altered or not a model.
         """
         ...
@@ -52,6 +53,10 @@ class ModelLoader(Protocol):
 
 class ModelLoadError(Exception):
     """A version cannot be loaded; the text says why in one sentence."""
+
+
+class ModelRefusedError(ModelLoadError):
+    """A version is no model that this release serves: to try again changes nothing."""
 
 
 class FeatureViews(Protocol):

@@ -42,6 +42,7 @@ class DeployedAlias:
         error: Why `wanted` does not answer; empty where it does.
         revision: Revision of the registry that this follows.
         traceparent: Trace of the change that named `wanted`.
+        is_refused: `wanted` is no model that this release serves; forgotten at a restart, as a later one may.
     """
 
     model: str
@@ -52,25 +53,32 @@ class DeployedAlias:
     error: str = ""
     load_time: datetime | None = None
     traceparent: str = ""
+    is_refused: bool = False
 
     def pointed_to(self, wanted: Version, revision: int, traceparent: str) -> "DeployedAlias":
         """Returns the alias after a move; an older revision changes nothing."""
         if revision <= self.revision:
             return self
-        return replace(self, wanted=wanted, revision=revision, error="", traceparent=traceparent)
+        return replace(
+            self, wanted=wanted, revision=revision, error="", traceparent=traceparent, is_refused=False
+        )
 
     def loaded(self, load_time: datetime) -> "DeployedAlias":
         """Returns the alias once `wanted` answers."""
-        return replace(self, version=self.wanted, error="", load_time=load_time)
+        return replace(self, version=self.wanted, error="", load_time=load_time, is_refused=False)
 
     def failed(self, error: str) -> "DeployedAlias":
         """Returns the alias when `wanted` cannot be loaded; what answered before goes on answering."""
         return replace(self, error=error)
 
+    def refused(self, error: str) -> "DeployedAlias":
+        """Returns the alias when `wanted` is never served; what answered before goes on answering."""
+        return replace(self, error=error, is_refused=True)
+
     @property
     def is_settled(self) -> bool:
-        """Tells whether what the alias names is what answers."""
-        return self.version == self.wanted
+        """Tells whether nothing is left to try: what the alias names answers, or never will."""
+        return self.is_refused or self.version == self.wanted
 
 
 @dataclass(frozen=True, slots=True)
