@@ -28,7 +28,8 @@ from mltrainer_testkit.redis import redis_server
 METHOD = "/floor.Floor/Read"
 REQUEST, ANSWER = b"q" * 300, b"a" * 700
 FIELDS = [f"field{number}".encode() for number in range(11)]
-COMMAND = hiredis.pack_command((b"HMGET", b"key", *FIELDS))
+_WORDS: Any = (b"HMGET", b"key", *FIELDS)
+COMMAND = hiredis.pack_command(_WORDS)
 SERVERS = ("asyncio", "asyncio, redis", "threads", "threads, redis")
 CALLERS = (8, 32)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -71,7 +72,7 @@ class SharedConnection(asyncio.Protocol):
 
 
 def handler_of(behaviour: Callable[..., Any]) -> grpc.GenericRpcHandler:
-    method = grpc.unary_unary_rpc_method_handler(behaviour)
+    method: Any = grpc.unary_unary_rpc_method_handler(behaviour)
     return grpc.method_handlers_generic_handler("floor.Floor", {"Read": method})
 
 
@@ -114,7 +115,7 @@ def serve_threads(redis_port: int | None) -> None:
 async def load(port: int, callers: int, seconds: float) -> int:
     """Calls in a closed loop and returns how often."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(METHOD)
+        call: Any = channel.unary_unary(METHOD)
         until_s, count = time.perf_counter() + seconds, 0
 
         async def caller() -> None:
@@ -167,7 +168,8 @@ def main() -> None:
         redis_port = int(redis.url.rpartition(":")[2].partition("/")[0])
         with socket.create_connection(("127.0.0.1", redis_port)) as connection:
             values = [part for field in FIELDS for part in (field, b"12345678901")]
-            connection.sendall(hiredis.pack_command((b"HSET", b"key", *values)))
+            hset: Any = (b"HSET", b"key", *values)
+            connection.sendall(hiredis.pack_command(hset))
             connection.recv(100)
         print("server CPU in microseconds per call, median (lowest to highest)")
         for kind in SERVERS:
