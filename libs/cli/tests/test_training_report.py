@@ -39,6 +39,9 @@ DIAGNOSTICS = ModelDiagnostics(
     (LaggedCorrelation(0, 0.3, 0.01), LaggedCorrelation(5, 0.1, 0.01)),
     (CalibrationBin(10, -1.0, -0.8, 0.1), CalibrationBin(10, 1.0, 0.9, 0.1)),
     (FeatureImportance("log_variance_22", 0.4, 0.02), FeatureImportance(EVIL, 0.1, 0.01)),
+    (0.015, -0.035, 0.035),
+    EVIL,
+    (0.01, 0.0, 0.01),
 )
 
 
@@ -148,6 +151,16 @@ def test_a_page_names_the_loss_that_models_were_compared_by() -> None:
     assert "Objective: mean one minus rank correlation" in page
     assert "0.8100" in page
     assert "sorted by squared error" not in page
+
+
+def test_returns_are_shown_before_and_after_costs_beside_the_baseline() -> None:
+    page = render(facts(), NOW)
+
+    assert "sum of 3 gains after costs" in page
+    assert ">0.0150<" in page
+    assert ">0.0300<" in page
+    for label in ("before costs", "after costs", "baseline"):
+        assert label in page[page.index("<svg") : page.index("</svg>")]
 
 
 def test_a_version_without_figures_and_without_a_bill_says_so() -> None:

@@ -96,6 +96,7 @@ def _sections(facts: ReportFacts) -> dict[str, Any]:
         "chosen": result.catalogue_id,
         "headline": _headlines(result),
         "metrics": metrics,
+        "is_portfolio": TargetKind.Name(spec.target.kind) == "TARGET_KIND_PORTFOLIO_RETURN",
         "loss": _loss_in_words(result.loss_kind),
         "definitions": {name: DEFINITIONS[name] for name in metrics if name in DEFINITIONS},
         "leaderboard": [_leader(row, metrics) for row in result.leaderboard if row.metrics],
@@ -199,12 +200,17 @@ def _folds(result: "AttemptResult") -> dict[str, Any] | None:
 
 
 def _gain_facts(diagnostics: "ModelDiagnostics") -> dict[str, Any]:
+    has_net = 0 < len(diagnostics.net_gains) == len(diagnostics.gains)
     gains = np.array([one.gain for one in diagnostics.gains])
+    gross = float(gains.sum())
+    gains = np.array(diagnostics.net_gains) if has_net else gains
     total = np.cumsum(gains)
     spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
     return {
         "kind": diagnostics.gain_kind.value,
         "count": len(gains),
+        "gross": gross if has_net else None,
+        "baseline": diagnostics.baseline,
         "total": float(total[-1]) if len(total) else 0.0,
         "worst": float(drawdown(total.tolist()).min()) if len(total) else 0.0,
         "ratio": float(gains.mean()) / spread if spread > 0 else None,

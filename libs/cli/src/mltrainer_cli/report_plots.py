@@ -41,8 +41,18 @@ def _gains(diagnostics: ModelDiagnostics) -> str:
     figure, upper, lower = _figure_of_two()
     days = np.array([one.day for one in diagnostics.gains], dtype="datetime64[D]")
     total = np.cumsum([one.gain for one in diagnostics.gains])
-    upper.plot(days, total, color=_BLUE, linewidth=1.4)
+    net = np.cumsum(diagnostics.net_gains)
+    upper.plot(days, total, color=_BLUE, linewidth=1.4, label="before costs")
+    if len(net) == len(days):
+        upper.plot(days, net, color=_BLUE, linewidth=1.4, linestyle=":", label="after costs")
+    if len(diagnostics.baseline_gains) == len(days):
+        others = np.cumsum(diagnostics.baseline_gains)
+        label = f"baseline {diagnostics.baseline}, after costs"
+        upper.plot(days, others, color=_GREY, linewidth=1.2, label=label)
+    if len(upper.lines) > 1:
+        upper.legend(frameon=False, fontsize=9)
     upper.axhline(0.0, color=_GREY, linewidth=0.8)
+    total = net if len(net) == len(days) else total
     is_return = diagnostics.gain_kind is GainKind.STRATEGY_RETURN
     upper.set_ylabel("sum of returns" if is_return else "sum of loss gains")
     lower.fill_between(days, drawdown(total.tolist()), 0.0, color=_RED, alpha=0.6, linewidth=0)

@@ -59,8 +59,12 @@ class ModelDiagnostics:
     """Out-of-sample figures of a model.
 
     Attributes:
-        gains: In time order. Returns of a strategy are of one holding period each and do not overlap.
+        gains: In time order. Returns of a strategy are before costs, of one holding period each, and do not
+            overlap.
         importance: Of the last fit, most important first; empty where the model does not predict by rows.
+        net_gains: Gain by gain, what is left of a strategy after costs; empty where nobody knows.
+        baseline: The model that was beaten or not; empty where gains of losses are over the training mean.
+        baseline_gains: Gain by gain, what the baseline's strategy leaves after costs; empty for losses.
     """
 
     gain_kind: GainKind
@@ -68,6 +72,9 @@ class ModelDiagnostics:
     correlations: tuple[LaggedCorrelation, ...]
     calibration: tuple[CalibrationBin, ...]
     importance: tuple[FeatureImportance, ...]
+    net_gains: tuple[float, ...] = ()
+    baseline: str = ""
+    baseline_gains: tuple[float, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Spells the figures as the bytes of `diagnostics.json`."""
@@ -79,6 +86,9 @@ class ModelDiagnostics:
                 "correlations": _columns(self.correlations, LaggedCorrelation),
                 "calibration": _columns(self.calibration, CalibrationBin),
                 "importance": _columns(self.importance, FeatureImportance),
+                "net_gains": list(self.net_gains),
+                "baseline": self.baseline,
+                "baseline_gains": list(self.baseline_gains),
             }
         )
 
@@ -108,6 +118,10 @@ def read_diagnostics(data: bytes) -> ModelDiagnostics:
                 FeatureImportance(str(name), float(increase), float(spread))
                 for name, increase, spread in _rows(document["importance"], FeatureImportance)
             ),
+            # Earlier releases wrote none of these.
+            tuple(map(float, document.get("net_gains", ()))),
+            str(document.get("baseline", "")),
+            tuple(map(float, document.get("baseline_gains", ()))),
         )
     except (CanonicalFormError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError(DIAGNOSTICS_FILE, "not the figures of a report") from error

@@ -141,7 +141,7 @@ async def test_the_policy_says_whose_models_are_served(
 
 async def test_a_model_that_predicts_in_batch_only_is_refused_for_good(store: ContentStore) -> None:
     description = ModelDescription("garch", ModelTarget("LOG_REALIZED_VARIANCE", 5), ("return",))
-    version = publish(store, save_model(LibraryModel(description, {"order": (1, 1)})).files)
+    version = publish(store, dict(save_model(LibraryModel(description, {"order": (1, 1)})).files))
 
     with pytest.raises(ModelRefusedError, match=r"^BATCH_ONLY: models/vol5/versions/1 is a garch"):
         await loader(store).load(version)

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -194,6 +194,41 @@ def test_equal_weights_are_all_there_is_where_nothing_else_is_named() -> None:
     assert figures.gain_kind is GainKind.STRATEGY_RETURN
     # Weights are no forecasts of returns.
     assert (figures.correlations, figures.calibration, figures.importance) == ((), (), ())
+
+
+def test_a_portfolio_is_drawn_before_and_after_costs_beside_its_baseline() -> None:
+    data = panel(TargetKind.PORTFOLIO_RETURN)
+    outcome = study(data, "baseline")
+    equal = outcome.out_of_sample["one-over-n"]
+    half = replace(equal, predictions=equal.predictions / 2)
+
+    drawn = with_diagnostics(
+        replace(
+            outcome,
+            chosen=replace(outcome.chosen, catalogue_id="half-in-cash"),
+            out_of_sample={"one-over-n": equal, "half-in-cash": half},
+        ),
+        data,
+        7,
+    )
+
+    figures = read_diagnostics(drawn.artifact.files["diagnostics.json"])
+    gross = [one.gain for one in figures.gains]
+    assert figures.baseline == "one-over-n"
+    assert len(gross) == len(figures.net_gains) == len(figures.baseline_gains)
+    assert all(before > after for before, after in zip(gross, figures.net_gains, strict=True))
+    assert figures.net_gains != figures.baseline_gains
+
+
+def test_gains_of_losses_are_over_the_baseline_of_the_verdict() -> None:
+    data = panel(TargetKind.VARIANCE_REGIME)
+
+    outcome = with_diagnostics(study(data, "gaussian-mixture"), data, 7)
+
+    figures = read_diagnostics(outcome.artifact.files["diagnostics.json"])
+    assert outcome.verdict.improvement is not None
+    assert figures.baseline == outcome.verdict.baseline
+    assert np.mean([one.gain for one in figures.gains]) == pytest.approx(outcome.verdict.improvement.mean)
 
 
 def test_weights_are_held_for_the_horizon() -> None:

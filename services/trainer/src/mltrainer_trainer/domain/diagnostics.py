@@ -33,32 +33,50 @@ _SHUFFLES = 3
 def with_diagnostics(outcome: TrainingOutcome, data: TrainingData, seed: int) -> TrainingOutcome:
     """Has the figures of a report travel with the model; they are no part of its identity."""
     tested = outcome.out_of_sample[outcome.chosen.catalogue_id]
+    name = outcome.verdict.baseline if outcome.verdict.baseline != outcome.chosen.catalogue_id else ""
     figures = diagnose(data, tested, outcome.artifact, seed)
+    if name in outcome.out_of_sample:
+        figures = _beside(figures, data, tested, name, outcome.out_of_sample[name])
     files = {**outcome.artifact.files, DIAGNOSTICS_FILE: figures.to_bytes()}
     return replace(outcome, artifact=ModelArtifact(files))
 
 
 def diagnose(data: TrainingData, tested: OutOfSample, artifact: ModelArtifact, seed: int) -> ModelDiagnostics:
     """Works out the figures of a model from what it predicted out of sample, and from its last fit."""
-    kind, gains = _gains(data, tested)
     objective = OBJECTIVES[data.target]
+    kind, gains = _gains(data, tested, replace(tested, predictions=tested.training_mean))
+    net = objective.net_gains(tested, data.horizon_bars) if objective.net_gains else ()
     return ModelDiagnostics(
         kind,
         gains,
         () if objective.holds_apart else _correlations(data, tested),
         _calibration(tested, data.horizon_bars) if objective.forecasts else (),
         _importance(data, artifact, seed) if objective.writes_forecasts else (),
+        tuple(map(float, net)),
     )
 
 
-def _gains(data: TrainingData, tested: OutOfSample) -> tuple[GainKind, tuple[Gain, ...]]:
+def _beside(
+    figures: ModelDiagnostics, data: TrainingData, tested: OutOfSample, name: str, baseline: OutOfSample
+) -> ModelDiagnostics:
+    """Holds the figures against the baseline of the verdict: the same rows, and the same loss or costs."""
+    objective = OBJECTIVES[data.target]
+    if objective.net_gains is None:
+        return replace(figures, baseline=name, gains=_gains(data, tested, baseline)[1])
+    net = objective.net_gains(baseline, data.horizon_bars)
+    return replace(figures, baseline=name, baseline_gains=tuple(map(float, net)))
+
+
+def _gains(
+    data: TrainingData, tested: OutOfSample, baseline: OutOfSample
+) -> tuple[GainKind, tuple[Gain, ...]]:
     dates = np.unique(tested.date)
     days = np.unique(data.event_time)[dates] // _DAY_MICROSECONDS
     objective = OBJECTIVES[data.target]
     if objective.gains is not None:
         values = objective.gains(tested, data.horizon_bars)
         return GainKind.STRATEGY_RETURN, _by_day(days[:: objective.overlap_bars(data.horizon_bars)], values)
-    difference = replace(tested, predictions=tested.training_mean).losses - tested.losses
+    difference = baseline.losses - tested.losses
     return GainKind.LOSS_DIFFERENCE, _by_day(days, mean_by_date(tested.date, difference))
 
 

@@ -82,7 +82,8 @@ class Objective:
         has_classes: Labels are 0 and 1, and models need both.
         forecasts: Predictions are forecasts of the label; they can be calibrated and correlated with it.
         writes_forecasts: The model as written says the forecast itself, not what it is made from.
-        gains: Returns by date of what is traded; where None, what is gained is loss against no information.
+        gains: Returns by date of what is traded, before costs; where None, what is gained is loss.
+        net_gains: The same after costs; empty where it is not known what is traded.
     """
 
     metrics: tuple[MetricGroup, ...]
@@ -96,6 +97,7 @@ class Objective:
     forecasts: bool = True
     writes_forecasts: bool = True
     gains: Callable[[OutOfSample, int], Floats] | None = None
+    net_gains: Callable[[OutOfSample, int], Floats] | None = None
 
     @property
     def loss_kind(self) -> LossKind:
@@ -176,6 +178,12 @@ def _strategy(result: OutOfSample, horizon_bars: int) -> Scores:
     return scores
 
 
+def _net_strategy_returns(result: OutOfSample, horizon_bars: int) -> Floats:
+    if result.symbol is None:
+        return np.zeros(0)
+    return trade(result.date, result.symbol, result.labels, result.predictions, horizon_bars).net_returns()
+
+
 def _strategy_errors(result: OutOfSample, horizon_bars: int) -> Scores:
     return {"sharpe": sharpe_error(strategy_returns(result, horizon_bars))}
 
@@ -254,6 +262,7 @@ OBJECTIVES: Mapping[TargetKind, Objective] = {
         centre_is_zero=True,
         needs_sharpe=True,
         gains=strategy_returns,
+        net_gains=_net_strategy_returns,
     ),
     TargetKind.DIRECTION: Objective(
         (_SQUARED, _CORRELATION, _PROBABILITY), blending=Blending.SHRUNK, has_classes=True
@@ -267,7 +276,8 @@ OBJECTIVES: Mapping[TargetKind, Objective] = {
         holds_apart=True,
         forecasts=False,
         writes_forecasts=False,
-        gains=lambda result, _horizon_bars: held_portfolio(result).net_returns(),
+        gains=lambda result, _horizon_bars: held_portfolio(result).returns,
+        net_gains=lambda result, _horizon_bars: held_portfolio(result).net_returns(),
     ),
     TargetKind.VARIANCE_REGIME: Objective(
         (_SQUARED, _VARIANCE), is_log_variance=True, writes_forecasts=False
