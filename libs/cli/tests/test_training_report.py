@@ -163,6 +163,21 @@ def test_returns_are_shown_before_and_after_costs_beside_the_baseline() -> None:
         assert label in page[page.index("<svg") : page.index("</svg>")]
 
 
+def test_combinatorial_paths_are_drawn_or_their_absence_is_explained() -> None:
+    tested, skipped = result(), result()
+    tested.combinatorial.groups, tested.combinatorial.test_groups, tested.combinatorial.folds = 3, 2, 3
+    for value in (0.1, 0.3):
+        tested.combinatorial.paths.add(metrics=[Metric(name="rank_ic", value=value)])
+    skipped.combinatorial.skipped_reason = "BUDGET_EXHAUSTED"
+
+    pages = [render(replace(facts(), result=one), NOW) for one in (tested, skipped, result())]
+
+    assert "Combinatorial folds, 2 of 3 groups: 2 paths of 3 folds" in pages[0]
+    assert [page.count("<svg") for page in pages] == [5, 4, 4]
+    assert "BUDGET_EXHAUSTED" in pages[1]
+    assert "Combinatorial purged paths" not in pages[2]
+
+
 def test_a_version_without_figures_and_without_a_bill_says_so() -> None:
     page = render(replace(facts(), diagnostics=None, bill=None, version=None, trials=[]), NOW)
 

@@ -16,9 +16,15 @@ def path_title(result: "CombinatorialResult") -> str:
     return f"{what}: {len(result.paths)} paths of {result.folds} folds"
 
 
+def values_of_paths(result: "CombinatorialResult") -> dict[str, list[float]]:
+    """Gives each metric of every path, by name."""
+    names = sorted({metric.name for path in result.paths for metric in path.metrics})
+    return {
+        name: [it.value for path in result.paths for it in path.metrics if it.name == name] for name in names
+    }
+
+
 def spread_of_paths(result: "CombinatorialResult") -> Iterator[dict[str, object]]:
     """Gives the lowest, mean and highest value of each metric over the paths."""
-    names = sorted({metric.name for path in result.paths for metric in path.metrics})
-    for name in names:
-        values = [it.value for path in result.paths for it in path.metrics if it.name == name]
+    for name, values in values_of_paths(result).items():
         yield {"metric": name, "lowest": min(values), "mean": fmean(values), "highest": max(values)}

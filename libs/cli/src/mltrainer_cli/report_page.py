@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mltrainer_cli.calls import short, usd
+from mltrainer_cli.combinatorial_paths import path_title, values_of_paths
 from mltrainer_cli.report_facts import ReportFacts
-from mltrainer_cli.report_plots import draw_all, drawdown
+from mltrainer_cli.report_plots import draw_all, draw_paths, drawdown
 
 if TYPE_CHECKING:
     from mltrainer.trainer.v1.resources_pb2 import AttemptResult, LeaderboardRow, Trial
@@ -42,7 +43,7 @@ _VERDICTS = {
     "NOT_ENOUGH_DATA": ("unsure", "Not enough data to say"),
 }
 _MOST_TRIALS = 500
-_PICTURES = ("gains", "correlations", "calibration", "importance")
+_PICTURES = ("gains", "correlations", "calibration", "importance", "paths")
 
 
 def render(facts: ReportFacts, now: datetime) -> str:
@@ -60,6 +61,8 @@ def render(facts: ReportFacts, now: datetime) -> str:
     environment.filters["number"] = number
     # Pictures are ours, drawn from numbers and from feature names that matplotlib escapes.
     drawn = draw_all(facts.diagnostics) if facts.diagnostics else {}
+    if facts.result.combinatorial.paths:
+        drawn["paths"] = draw_paths(values_of_paths(facts.result.combinatorial))
     pictures = dict.fromkeys(_PICTURES, "") | drawn
     page = environment.get_template("training_report.html.j2")
     return page.render(
@@ -103,6 +106,7 @@ def _sections(facts: ReportFacts) -> dict[str, Any]:
         "skipped": [row for row in result.leaderboard if row.skipped_reason],
         "folds": _folds(result),
         "gains": _gain_facts(facts.diagnostics) if facts.diagnostics else None,
+        "paths": path_title(result.combinatorial) if result.HasField("combinatorial") else "",
         "trials": _trials(facts.trials, result),
         "hidden_trials": max(len(facts.trials) - _MOST_TRIALS, 0),
         "study_trials": result.study_trial_count,

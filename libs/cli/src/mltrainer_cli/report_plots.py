@@ -1,7 +1,7 @@
 """Draws the pictures of a report as SVG that stands by itself."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH_IN, _HEIGHT_IN = 7.2, 3.2
-_BLUE, _RED, _GREY = "#1f4e79", "#b03a2e", "#8a8f98"
+_BLUE, _RED, _GREY, _ORANGE = "#1f4e79", "#b03a2e", "#8a8f98", "#d9822b"
 _MOST_FEATURES = 15
 
 
@@ -37,6 +37,22 @@ def drawdown(total: Sequence[float]) -> "np.ndarray[tuple[int], np.dtype[np.floa
     return np.asarray(values - highest)
 
 
+def draw_paths(values: Mapping[str, Sequence[float]]) -> str:
+    """Draws, metric by metric, what every combinatorial path came to, and their mean."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH_IN, 0.4 + 0.55 * len(values)), layout="constrained")
+    rows = figure.subplots(len(values), 1, squeeze=False)[:, 0]
+    for axes, (name, found) in zip(rows, values.items(), strict=True):
+        _tidy(axes)
+        axes.spines["left"].set_visible(False)
+        axes.plot(found, [0.0] * len(found), "o", color=_BLUE, alpha=0.6, markersize=6)
+        axes.plot([float(np.mean(found))], [0.0], "|", color=_RED, markersize=16, markeredgewidth=2)
+        axes.set_yticks([0.0], [name])
+        axes.margins(x=0.05)
+    return _svg(figure)
+
+
 def _gains(diagnostics: ModelDiagnostics) -> str:
     figure, upper, lower = _figure_of_two()
     days = np.array([one.day for one in diagnostics.gains], dtype="datetime64[D]")
@@ -44,7 +60,7 @@ def _gains(diagnostics: ModelDiagnostics) -> str:
     net = np.cumsum(diagnostics.net_gains)
     upper.plot(days, total, color=_BLUE, linewidth=1.4, label="before costs")
     if len(net) == len(days):
-        upper.plot(days, net, color=_BLUE, linewidth=1.4, linestyle=":", label="after costs")
+        upper.plot(days, net, color=_ORANGE, linewidth=1.1, label="after costs")
     if len(diagnostics.baseline_gains) == len(days):
         others = np.cumsum(diagnostics.baseline_gains)
         label = f"baseline {diagnostics.baseline}, after costs"
