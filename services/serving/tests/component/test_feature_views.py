@@ -5,7 +5,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from mltrainer.feature.v1.feature_service_pb2 import ListFeatureViewsRequest, ListFeatureViewsResponse
+from mltrainer.feature.v1.feature_service_pb2 import (
+    ListFeatureViewsRequest,
+    ListFeatureViewsResponse,
+    ListOnDemandFeatureViewsRequest,
+    ListOnDemandFeatureViewsResponse,
+    OnDemandFeatureView,
+)
 from mltrainer.feature.v1.feature_service_pb2_grpc import (
     FeatureServiceServicer,
     FeatureServiceStub,
@@ -20,7 +26,7 @@ from pydantic_settings import BaseSettings
 
 
 class StubFeatureService(FeatureServiceServicer):
-    """Defines two views, a page each."""
+    """Defines two stored views, a page each, and an on-demand one."""
 
     async def ListFeatureViews(
         self, request: ListFeatureViewsRequest, context: Any
@@ -28,6 +34,13 @@ class StubFeatureService(FeatureServiceServicer):
         view = FeatureView(name=f"featureViews/view{len(request.page_token)}", definition_digest="d")
         return ListFeatureViewsResponse(
             feature_views=[view], next_page_token="" if request.page_token else "x"
+        )
+
+    async def ListOnDemandFeatureViews(
+        self, request: ListOnDemandFeatureViewsRequest, context: Any
+    ) -> ListOnDemandFeatureViewsResponse:
+        return ListOnDemandFeatureViewsResponse(
+            views=[OnDemandFeatureView(name="computed", definition_digest="o")]
         )
 
 
@@ -43,10 +56,10 @@ async def feature_service(directory: Path) -> AsyncIterator[ServiceContext]:
         yield running.context
 
 
-async def test_the_digests_of_all_pages_are_read(tmp_path: Path) -> None:
+async def test_the_digests_of_all_pages_and_of_on_demand_views_are_read(tmp_path: Path) -> None:
     async with feature_service(tmp_path) as context:
         views = RpcFeatureViews(FeatureServiceStub(context.channel("feature")))
 
         digests = await views.digests()
 
-    assert digests == {"view0": "d", "view1": "d"}
+    assert digests == {"view0": "d", "view1": "d", "computed": "o"}
