@@ -116,6 +116,7 @@ bench: setup $(CATALOGUE_VENV)/.setup-stamp ## Measure; prints every claimed fig
 	python benchmarks/study_honesty/bench.py
 	python benchmarks/computation_cache/bench.py
 	python benchmarks/study_sweep/bench.py
+	python benchmarks/study_workers/bench.py
 	$(CATALOGUE_VENV)/bin/python benchmarks/determinism/bench.py --retrains 20
 
 docs: setup ## Regenerate the reference documents from the contracts
